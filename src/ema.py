@@ -1,0 +1,40 @@
+"""Exponential moving average of a network."""
+
+from copy import deepcopy
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+
+class EMA(nn.Module):
+    """Averaged copy of a network, always in eval mode.
+
+    A weight's share in the average halves every ``halflife_images`` images, so that the
+    average means the same for every batch size.
+    """
+
+    def __init__(self, network: nn.Module, *, halflife_images: float) -> None:
+        super().__init__()
+        self.network = deepcopy(network).eval().requires_grad_(False)
+        self.halflife_images = halflife_images
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, *, n_images: int) -> None:
+        """Move towards ``network`` after it has seen ``n_images`` more; buffers are copied."""
+        decay = 0.5 ** (n_images / self.halflife_images)
+        averages: list[Tensor] = [*self.network.parameters()]
+        currents: list[Tensor] = [*network.parameters()]
+        torch._foreach_lerp_(averages, currents, 1 - decay)  # raises if the lengths differ
+        for average, current in zip(self.network.buffers(), network.buffers(), strict=True):
+            average.copy_(current)
+
+    @override
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        return self.network(latents, labels)
+
+    @override
+    def train(self, mode: bool = True) -> Self:
+        """Stay in eval mode, so that a parent's ``train()`` leaves batch statistics alone."""
+        return super().train(mode=False)

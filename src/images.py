@@ -1,0 +1,32 @@
+"""The pixel convention of the project, and image grids."""
+
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.utils import make_grid
+
+
+class Labelled(NamedTuple):
+    """Images (N, C, H, W) and their class indices (N,), int64."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 [0, 255] to float32 [-1, 1]: the range that every network sees."""
+    return images.float().div_(127.5).sub_(1.0)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float [-1, 1] to uint8 [0, 255]; the exact inverse of ``to_float`` on its outputs."""
+    return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def grid(images: Tensor, *, columns: int, scale: int = 2) -> Image.Image:
+    """Lay uint8 images (N, C, H, W) out row by row; each pixel becomes ``scale`` x ``scale``."""
+    tiled = make_grid(images, nrow=columns, padding=2)  # (3, rows * (H + 2) + 2, ...)
+    picture = Image.fromarray(tiled.permute(1, 2, 0).numpy())
+    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
