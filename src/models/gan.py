@@ -1,0 +1,199 @@
+"""The conditional GAN: one adversarial step, and generation."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from typing_extensions import override
+
+from src.ema import EMA
+from src.images import Labelled, to_uint8
+from src.losses import AdversarialLoss, Logits
+from src.penalties import Penalty
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+Losses = dict[str, Tensor]  # "g_loss", "d_loss": detached scalars
+TRAIN, EVALUATE = 0, 1  # streams of random numbers
+
+
+def random_stream(*keys: int) -> int:
+    """Seed of the stream that ``keys`` name: distinct keys give independent streams."""
+    return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """No gradients for the weights of ``network``; they still flow through it."""
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients, and the former mode afterwards."""
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        network.train(was_training)
+
+
+def mixes_samples(network: nn.Module) -> bool:
+    """Whether an output depends on the rest of the batch; real and fake then go in apart."""
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules())
+
+
+class ConditionalGAN(pl.LightningModule):
+    """A generator and a discriminator trained against each other.
+
+    Generators map latents (N, Z) and class indices (N,) to images (N, C, H, W) in [-1, 1];
+    discriminators map images and class indices to logits (N,).
+
+    ``trainer.global_step`` counts the generator's steps, and so do ``max_steps``, checkpoint
+    intervals and the loggers' axis: Lightning counts the optimizer that it wraps, and the
+    discriminator's is stepped directly. The randomness of a step is a function of the seed, the
+    rank, the epoch and the batch alone: a resumed run repeats it exactly, whatever callbacks draw
+    in between, and every device draws its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        loss: AdversarialLoss,
+        penalties: Mapping[str, Penalty],
+        generator_optimizer: MakeOptimizer,
+        discriminator_optimizer: MakeOptimizer,
+        n_classes: int,
+        latent_dim: int,
+        discriminator_steps: int = 1,
+        ema_halflife_images: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.generator, self.discriminator = generator, discriminator
+        self.loss, self.penalties = loss, dict(penalties)
+        self.make_optimizers = generator_optimizer, discriminator_optimizer
+        self.n_classes, self.latent_dim = n_classes, latent_dim
+        self.discriminator_steps = discriminator_steps
+        self.ema = (
+            EMA(generator, halflife_images=ema_halflife_images) if ema_halflife_images else None
+        )
+        self.seed = seed
+        self.paired = loss.paired or any(penalty.paired for penalty in self.penalties.values())
+        self.joint = not mixes_samples(discriminator)
+
+    @override
+    def configure_optimizers(self) -> list[Optimizer]:
+        make_generator_optimizer, make_discriminator_optimizer = self.make_optimizers
+        return [
+            make_generator_optimizer(self.generator.parameters()),
+            make_discriminator_optimizer(self.discriminator.parameters()),
+        ]
+
+    def players(self, *, use_pl_optimizer: bool = True) -> list[Any]:
+        """Optimizers of the generator and the discriminator."""
+        return self.optimizers(use_pl_optimizer=use_pl_optimizer)  # type: ignore[return-value]
+
+    @override
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Losses:
+        when = self.current_epoch, batch_idx
+        torch.manual_seed(random_stream(self.seed, TRAIN, self.global_rank, *when))
+        trains_generator = (batch_idx + 1) % self.discriminator_steps == 0
+        real = Labelled(*batch)
+        with torch.set_grad_enabled(trains_generator):
+            fake = self.imagine(real.labels)
+        losses = {"d_loss": self.step_discriminator(real, fake)}
+        if trains_generator:
+            losses["g_loss"] = self.step_generator(real, fake)
+            self.update_average(n_images=len(real.labels) * self.discriminator_steps)
+        return losses
+
+    def step_discriminator(self, real: Labelled, fake: Labelled) -> Tensor:
+        optimizer = self.players(use_pl_optimizer=False)[1]
+        fake = Labelled(fake.images.detach(), fake.labels)
+        loss = self.loss.discriminator(self.judge(real, fake)).mean()
+        optimizer.zero_grad()
+        self.manual_backward(loss + self.penalize(real, fake))
+        optimizer.step()
+        return loss.detach()
+
+    def step_generator(self, real: Labelled, fake: Labelled) -> Tensor:
+        """Learn from the images that the discriminator has just learned from."""
+        optimizer = self.players()[0]
+        with frozen(self.discriminator):
+            loss = self.loss.generator(self.judge_fake(real, fake)).mean()
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+        optimizer.step()
+        return loss.detach()
+
+    def imagine(self, real_labels: Tensor) -> Labelled:
+        """As many generated images; they take the real labels only where pairs are compared."""
+        labels = real_labels if self.paired else torch.randint_like(real_labels, self.n_classes)
+        latents = torch.randn(len(labels), self.latent_dim, device=labels.device)
+        return Labelled(self.generator(latents, labels).float(), labels)
+
+    def judge(self, real: Labelled, fake: Labelled) -> Logits:
+        """Logits of both, in one call where the discriminator looks at each image alone."""
+        if not self.joint:
+            return Logits(*(self.discriminator(*batch).float() for batch in (real, fake)))
+        images, labels = (torch.cat(parts) for parts in zip(real, fake, strict=True))
+        return Logits(*self.discriminator(images, labels).float().chunk(2))
+
+    def judge_fake(self, real: Labelled, fake: Labelled) -> Logits:
+        """Logits for the generator's step: NaN for the real ones, unless pairs are compared."""
+        fake_logits = self.discriminator(*fake).float()
+        if not self.loss.paired:
+            return Logits(real=torch.full_like(fake_logits, torch.nan), fake=fake_logits)
+        with torch.no_grad():
+            return Logits(real=self.discriminator(*real).float(), fake=fake_logits)
+
+    def penalize(self, real: Labelled, fake: Labelled) -> Tensor:
+        """Sum of the penalties' means, in float32 whatever the precision of the rest."""
+        total = torch.zeros((), device=real.images.device)
+        with torch.autocast(real.images.device.type, enabled=False):
+            for penalty in self.penalties.values():
+                total = total + penalty(self.discriminator, real=real, fake=fake).mean()
+        return total
+
+    def update_average(self, *, n_images: int) -> None:
+        if self.ema is not None:
+            self.ema.update(self.generator, n_images=n_images * self.trainer.world_size)
+
+    def evaluation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Losses:
+        """Both losses without penalties, on the same latents in every epoch."""
+        torch.manual_seed(random_stream(self.seed, EVALUATE, self.global_rank, batch_idx))
+        real = Labelled(*batch)
+        logits = self.judge(real, self.imagine(real.labels))
+        return {
+            "g_loss": self.loss.generator(logits).mean(),
+            "d_loss": self.loss.discriminator(logits).mean(),
+        }
+
+    validation_step = test_step = evaluation_step
+
+    @property
+    def sampler(self) -> nn.Module:
+        """The network to generate with: the averaged generator where one is kept."""
+        return self.generator if self.ema is None else self.ema
+
+    def generate(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Map latents (N, Z) and class indices (N,) to uint8 images (N, C, H, W) on the CPU."""
+        with evaluating(self.sampler):
+            return to_uint8(self.sampler(latents.to(self.device), labels.to(self.device))).cpu()
