@@ -1,0 +1,26 @@
+"""The picture of the losses over epochs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+PLAYERS = {"g_loss": ("generator", "tab:blue"), "d_loss": ("discriminator", "tab:orange")}
+
+
+def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Draw training (solid) and validation (dashed) losses; rows as ``LossRecord`` keeps them."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="epoch", ylabel="loss")
+    for name, (player, color) in PLAYERS.items():
+        for split, style in {"train": "-", "val": "--"}.items():
+            rows = [row for row in history if f"{split}/{name}" in row]
+            epochs = [row["epoch"] for row in rows]
+            losses = [row[f"{split}/{name}"] for row in rows]
+            axes.plot(epochs, losses, style, color=color, marker=".", label=f"{player}, {split}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)

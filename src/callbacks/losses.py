@@ -1,0 +1,174 @@
+"""Losses on their way from the steps to loggers, curves and the screen."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+from typing_extensions import override
+
+from src.callbacks.curves import draw_curves
+from src.errors import InputError
+
+PLAYERS = "g_loss", "d_loss"
+Means = dict[str, float]
+
+
+def publish(trainer: pl.Trainer, metrics: Means) -> None:
+    """Send metrics to every logger, on the one axis of all: generator steps."""
+    for logger in trainer.loggers:
+        logger.log_metrics(metrics, step=trainer.global_step)
+
+
+def mean_over_ranks(trainer: pl.Trainer, values: Iterable[float]) -> list[float]:
+    means = torch.tensor([*values], device=trainer.strategy.root_device)
+    return trainer.strategy.reduce(means, reduce_op="mean").tolist()
+
+
+class LossRecord(Callback):
+    """Keeps the losses that the steps return on the device, and reads them back now and then.
+
+    Every ``log_every_n_steps`` generator steps the means since the last time go to the loggers,
+    with images per second (over all devices) and learning rates. Every epoch adds a row to
+    ``history``, which travels in the checkpoint, and redraws ``curves.png``. A loss that is not
+    finite stops the run, always before a checkpoint is written.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.latest: Means = {}
+        self.history: list[Means] = []
+        self.pending: dict[str, list[Tensor]] = {name: [] for name in PLAYERS}
+        self.sums, self.counts = [0.0, 0.0], [0, 0]  # of this epoch, for each player
+        self.evaluated: list[Tensor] = []  # (g_loss, d_loss, 1) times images
+        self.validation: Means = {}
+        self.n_images, self.started_at = 0, perf_counter()
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("history", "sums", "counts")}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.__dict__.update(state_dict)
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.n_images, self.started_at = 0, perf_counter()
+
+    @override
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self.n_images += len(batch[1]) * trainer.world_size
+        for name, loss in outputs.items():
+            self.pending[name].append(loss)
+        if len(self.pending["g_loss"]) >= trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            self.report(trainer)
+
+    def report(self, trainer: pl.Trainer) -> None:
+        """Read the pending losses back, refuse NaN, and publish their means."""
+        if not self.pending["g_loss"]:
+            return
+        losses = [torch.stack(self.pending[name]).tolist() for name in PLAYERS]
+        means = mean_over_ranks(trainer, [sum(each) / len(each) for each in losses])
+        if not all(map(math.isfinite, means)):
+            raise self.not_finite(trainer.global_step, losses)
+        self.pending = {name: [] for name in PLAYERS}
+        for player, (mean, each) in enumerate(zip(means, losses, strict=True)):
+            self.sums[player] += mean * len(each)
+            self.counts[player] += len(each)
+        rate = self.n_images / (perf_counter() - self.started_at)
+        self.n_images, self.started_at = 0, perf_counter()
+        self.latest = {
+            "train/g_loss": means[0],
+            "train/d_loss": means[1],
+            "images_per_second": rate,
+        }
+        publish(trainer, self.latest | learning_rates(trainer))
+
+    def not_finite(self, step: int, losses: list[list[float]]) -> InputError:
+        """Name the first loss that is NaN or infinite, in lists that end at ``step``."""
+        found = [
+            (step - (len(each) - 1 - i) * len(losses[0]) // len(each), name)
+            for name, each in zip(PLAYERS, losses, strict=True)
+            for i, loss in enumerate(each)
+            if not math.isfinite(loss)
+        ]
+        bad_step, name = min(found, default=(step, "a loss on another device"))
+        last = self.run_dir / "checkpoints" / "last.ckpt"
+        return InputError(
+            f"{name} is not finite at generator step {bad_step}: the run was stopped, and "
+            f"{f'{last} is the last good checkpoint' if last.is_file() else 'no checkpoint exists'}"
+            "; type a smaller model.lr, or a penalty such as model/penalties=[r1,r2]"
+        )
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.report(trainer)
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.report(trainer)
+        pairs = zip(PLAYERS, self.sums, self.counts, strict=True)
+        means = {f"train/{name}": total / count for name, total, count in pairs if count}
+        self.sums, self.counts = [0.0, 0.0], [0, 0]
+        pl_module.log_dict(means, logger=False)
+        row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        self.history.append(row | means | self.validation)
+        self.validation = {}
+        if trainer.is_global_zero:
+            draw_curves(self.history, self.run_dir / "curves.png")
+
+    @override
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        values = torch.stack(
+            [*(outputs[name] for name in PLAYERS), torch.ones_like(outputs["g_loss"])]
+        )
+        self.evaluated.append(values * len(batch[1]))
+
+    on_test_batch_end = on_validation_batch_end
+
+    @override
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.validation = self.conclude(trainer, pl_module, split="val")
+
+    @override
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.conclude(trainer, pl_module, split="test")
+
+    def conclude(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, split: str) -> Means:
+        """Publish the means over all images of a split, except those of the sanity check."""
+        sums = mean_over_ranks(trainer, torch.stack(self.evaluated).sum(dim=0).tolist())
+        self.evaluated = []
+        if trainer.sanity_checking:
+            return {}
+        means = {f"{split}/{name}": sums[i] / sums[-1] for i, name in enumerate(PLAYERS)}
+        pl_module.log_dict(means, logger=False)
+        publish(trainer, means)
+        return means
+
+
+def learning_rates(trainer: pl.Trainer) -> Means:
+    rates = [float(optimizer.param_groups[0]["lr"]) for optimizer in trainer.optimizers]
+    return dict(zip(("lr/generator", "lr/discriminator"), rates, strict=True))

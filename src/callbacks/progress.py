@@ -1,0 +1,71 @@
+"""What a person sees while a run goes on."""
+
+import logging
+import sys
+from datetime import timedelta
+from time import perf_counter
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, RichProgressBar
+from typing_extensions import override
+
+from src.callbacks.losses import LossRecord
+
+log = logging.getLogger(__name__)
+
+
+def make_progress(record: LossRecord) -> Callback:
+    """A bar on a terminal; one plain line per epoch elsewhere, as in a log file."""
+    return ProgressBar(record) if sys.stdout.isatty() else EpochLines(record)
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's bar with losses and speed from the record, which costs no step anything."""
+
+    def __init__(self, record: LossRecord) -> None:
+        super().__init__(leave=True)
+        self.record = record
+
+    @override
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        latest = {name.removeprefix("train/"): value for name, value in self.record.latest.items()}
+        rate = latest.pop("images_per_second", None)
+        images_per_second = {} if rate is None else {"images/s": f"{rate:,.0f}"}
+        return {"step": trainer.global_step, **latest, **images_per_second}
+
+
+class EpochLines(Callback):
+    """One line per epoch: step, losses, speed, time left."""
+
+    def __init__(self, record: LossRecord) -> None:
+        self.record = record
+        self.started_at, self.first_epoch = 0.0, 0
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started_at, self.first_epoch = perf_counter(), trainer.current_epoch
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            log.info(self.line(trainer))
+
+    def line(self, trainer: pl.Trainer) -> str:
+        row = self.record.history[-1]
+        losses = "  ".join(
+            f"{name.removeprefix('train/')} {value:.3f}"
+            for name, value in row.items()
+            if name.endswith("_loss")
+        )
+        speed = self.record.latest.get("images_per_second", 0.0)
+        return (
+            f"epoch {row['epoch']}/{trainer.max_epochs}  step {row['step']:,}  {losses}  "
+            f"{speed:,.0f} images/s  {self.time_left(trainer)} left"
+        )
+
+    def time_left(self, trainer: pl.Trainer) -> timedelta:
+        done = trainer.current_epoch + 1 - self.first_epoch
+        per_epoch = (perf_counter() - self.started_at) / done
+        left = (trainer.max_epochs or 0) - trainer.current_epoch - 1
+        return timedelta(seconds=round(per_epoch * max(left, 0)))

@@ -1,0 +1,71 @@
+"""Pictures of what the generator makes, epoch after epoch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from typing_extensions import override
+
+from src.images import grid
+from src.models.gan import ConditionalGAN
+
+
+class SampleGrid(Callback):
+    """After each epoch, one column per class and one fixed latent per row, so that epochs compare.
+
+    Writes ``folder/epoch_0001.png`` and so on, shows the grid as ``gen_imgs`` in every logger
+    that takes images, and at the end joins all epochs to ``folder/../samples.gif``.
+    """
+
+    def __init__(self, folder: str | Path, rows: int = 8) -> None:
+        self.folder, self.rows = Path(folder), rows
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, ConditionalGAN)
+        picture = self.draw(pl_module)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        picture.save(self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png")
+        for logger in trainer.loggers:
+            show(picture, logger, step=trainer.global_step)
+
+    def draw(self, gan: ConditionalGAN) -> Image.Image:
+        fixed = torch.Generator().manual_seed(0)
+        latents = torch.randn(self.rows, gan.latent_dim, generator=fixed)
+        labels = torch.arange(gan.n_classes).repeat(self.rows)
+        images = gan.generate(latents.repeat_interleave(gan.n_classes, dim=0), labels)
+        return grid(images, columns=gan.n_classes)
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Join the pictures, also of a run that was stopped or resumed."""
+        if stage == "fit" and trainer.is_global_zero:
+            write_film(self.folder)
+
+
+def show(picture: Image.Image, logger: Logger, *, step: int) -> None:
+    if isinstance(logger, WandbLogger):
+        logger.log_image(key="gen_imgs", images=[picture], step=step)
+    elif isinstance(logger, TensorBoardLogger):
+        pixels = np.asarray(picture)
+        logger.experiment.add_image("gen_imgs", pixels, step, dataformats="HWC")
+
+
+def write_film(folder: Path, *, seconds: float = 10.0) -> None:
+    """Join the grids in ``folder`` to ``samples.gif`` beside it, the last one shown longer."""
+    paths = sorted(folder.glob("epoch_*.png"))
+    if not paths:
+        return
+    frames = [Image.open(path).convert("L") for path in paths]
+    duration = [max(50, round(1000 * seconds / len(frames)))] * len(frames)
+    duration[-1] += 1500
+    frames[0].save(
+        folder.parent / "samples.gif", save_all=True, append_images=frames[1:], duration=duration,
+        loop=0,
+    )  # fmt: skip

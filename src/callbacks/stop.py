@@ -1,0 +1,63 @@
+"""Ctrl-C and SIGTERM: finish the batch, save, say how to go on."""
+
+import logging
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from typing_extensions import override
+
+log = logging.getLogger(__name__)
+SIGNALS = signal.SIGINT, signal.SIGTERM
+
+
+class StopOnSignal(Callback):
+    """Stops between two batches, so that the checkpoint continues exactly; twice stops at once."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.received: int | None = None
+        self.former: dict[int, Any] = {}
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.former = {number: signal.signal(number, self.receive) for number in SIGNALS}
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self.is_time(trainer):
+            trainer.save_checkpoint(self.run_dir / "checkpoints" / "last.ckpt", weights_only=False)
+            self.leave(trainer)
+
+    def is_time(self, trainer: pl.Trainer) -> bool:
+        """Whether any rank was told to stop; several ranks ask each other only now and then."""
+        received = self.received is not None
+        if trainer.world_size == 1:
+            return received
+        if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return False
+        return trainer.strategy.reduce_boolean_decision(received, all=False)
+
+    def leave(self, trainer: pl.Trainer) -> None:
+        if not trainer.is_global_zero:
+            raise SystemExit(0)  # anything else would have Lightning kill rank 0
+        step = trainer.global_step
+        log.info(
+            f"\nstopped and saved at generator step {step}: python run.py resume={self.run_dir}"
+        )
+        raise SystemExit(128 + (self.received or signal.SIGTERM))
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        for number, handler in self.former.items():
+            signal.signal(number, handler)
+        self.former = {}
