@@ -1,0 +1,28 @@
+"""Entry point: ``python run.py experiment=train_mnist_gan.yaml``."""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from src.command_line import errors_as_sentences, hydra_raises, report_errors_again, translate
+
+
+@hydra.main(config_path="configs", config_name="config", version_base="1.3")
+def run(cfg: DictConfig) -> float | None:
+    """Call the task that the configuration names; seconds of imports are spent only here."""
+    from src.config import prepare
+    from src.generate import generate
+    from src.train import train
+
+    report_errors_again()
+    with errors_as_sentences():
+        prepare(cfg)
+        return {"train": train, "generate": generate}[cfg.task](cfg)
+
+
+if __name__ == "__main__":
+    with errors_as_sentences():
+        sys.argv[1:] = translate(sys.argv[1:])
+        with hydra_raises():
+            run()

@@ -1,0 +1,74 @@
+"""Checkpoint files: written whole or not at all, loaded without executing anything."""
+
+import io
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from typing_extensions import override
+
+from src.errors import InputError
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, flushes to disk, then renames: a kill leaves the old file whole.
+
+    Lightning's own way goes through the system's temporary folder, which is often on another
+    disk, where the last move is a copy.
+    """
+
+    @override
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        path, partial = Path(path), Path(f"{path}.part")
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_through(partial, content.getbuffer())
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise InputError(
+                f"checkpoint {path} could not be written ({error.strerror}); earlier checkpoints "
+                f"are untouched: free some space, then type python run.py resume={path.parents[1]}"
+            ) from error
+
+
+def write_through(path: Path, content: memoryview) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of this project onto the CPU; nothing in it is executed."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError, OSError) as error:
+        raise InputError(
+            f"ckpt={path} cannot be read: the file is truncated or is not a checkpoint; "
+            "name another one (best-*.ckpt lie beside last.ckpt)"
+        ) from error
+    if not isinstance(checkpoint, dict) or "model" not in checkpoint.get("hyper_parameters", {}):
+        raise InputError(
+            f"ckpt={path} was not written by this project: name a file that task=train has left"
+        )
+    return checkpoint
+
+
+def require_same_model(checkpoint: dict[str, Any], model: dict[str, Any], *, path: Path) -> None:
+    """Refuse to continue a checkpoint with other networks or another objective."""
+    saved = checkpoint["hyper_parameters"]["model"]
+    changed = [key for key in model if saved.get(key) != model[key]]
+    if changed:
+        key = changed[0]
+        raise InputError(
+            f"ckpt={path} was trained with model.{key}={saved.get(key)}, not {model[key]}: "
+            "repeat the options of that run, or type resume=RUN, which does so for you"
+        )

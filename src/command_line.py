@@ -1,0 +1,121 @@
+"""The command line before Hydra sees it: old spellings, ``resume``, and one folder per torchrun."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from difflib import get_close_matches
+from pathlib import Path
+
+import yaml
+from hydra.errors import HydraException, MissingConfigException
+
+from src.errors import InputError
+from src.runs import newest_run
+
+wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def translate(arguments: Sequence[str]) -> list[str]:
+    """Rewrite the user's overrides so that Hydra takes them all and the schema judges them.
+
+    ``GROUP=null`` becomes ``GROUP=none`` (Hydra takes only names there), ``key=value`` becomes
+    ``++key=value`` (a key that Hydra does not know reaches the schema, which names the nearest),
+    and ``resume=RUN`` becomes the overrides recorded in RUN, in the same folder.
+    """
+    arguments = resume([argument.removeprefix("++") for argument in arguments])
+    return [*filter(None, map(translate_one, arguments)), *torchrun_folder(arguments)]
+
+
+def translate_one(argument: str) -> str:
+    key, equals, value = argument.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][\w./@]*", key) or key.startswith("hydra"):
+        return argument
+    group = key.partition("@")[0]
+    if not (CONFIGS / group).is_dir():
+        return f"++{argument}"
+    if value not in ("null", "None"):
+        return argument
+    return f"{key}=none" if (CONFIGS / group / "none.yaml").is_file() else ""
+
+
+def resume(arguments: list[str]) -> list[str]:
+    """Prepend what RUN was started with, if ``resume=RUN`` is among the arguments."""
+    names = [argument for argument in arguments if argument.startswith("resume=")]
+    if not names or names[-1] == "resume=null":
+        return arguments
+    rest = [argument for argument in arguments if argument not in names]
+    run = find_run(names[-1].removeprefix("resume="))
+    recorded = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text())
+    recorded = [line.removeprefix("++") for line in recorded]
+    kept = [line for line in recorded if not line.startswith("resume=")]
+    return [*kept, *rest, f"resume='{run}'", f"hydra.run.dir='{run}'"]
+
+
+def find_run(name: str) -> Path:
+    """The run folder that ``resume=name`` means."""
+    name = name.strip("'\"")
+    run = newest_run(Path.cwd() / "logs") if name == "latest" else Path(name).absolute()
+    if not (run / ".hydra" / "overrides.yaml").is_file():
+        raise InputError(f"resume={name} is not a run folder: name one, or type resume=latest")
+    return run
+
+
+def torchrun_folder(arguments: Sequence[str]) -> list[str]:
+    """Overrides that make all processes of one ``torchrun`` share rank 0's run folder."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ or any("hydra.run.dir=" in a for a in arguments):
+        return []
+    # Here, because importing torch takes seconds that other starts can spare.
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    rank, port = int(os.environ["RANK"]), int(os.environ["MASTER_PORT"])
+    store = TCPStore(os.environ["MASTER_ADDR"], port, is_master=False)
+    if rank == 0:
+        store.set("run_folder", datetime.now().astimezone().strftime("%Y-%m-%d/%H-%M-%S"))
+    folder = [f"hydra.run.dir=logs/runs/{store.get('run_folder').decode()}"]
+    quiet = [f"hydra.job.name=train_ddp_process_{rank}", "hydra.output_subdir=null"]
+    return folder if rank == 0 else folder + quiet
+
+
+@contextmanager
+def hydra_raises() -> Iterator[None]:
+    """Have Hydra raise its errors instead of printing them, until the task starts."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        report_errors_again()
+
+
+def report_errors_again() -> None:
+    os.environ["HYDRA_FULL_ERROR"] = "1" if wants_traceback else "0"
+
+
+@contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """Report a mistake in one sentence and exit with 1; HYDRA_FULL_ERROR=1 asks for a traceback."""
+    try:
+        yield
+    except (InputError, HydraException, OSError) as error:
+        if wants_traceback:
+            raise
+        sys.stderr.write(f"error: {sentence(error)}\n")
+        raise SystemExit(1) from None
+
+
+def sentence(error: Exception) -> str:
+    match error:
+        case MissingConfigException(missing_cfg_file=str(name), options=[*options]):
+            group, _, choice = name.rpartition("/")
+            nearest = get_close_matches(Path(choice).stem, options, n=1, cutoff=0.5)
+            guess = f"did you mean {nearest[0]}? " if nearest else ""
+            return f"there is no {group}={choice}: {guess}choose one of {', '.join(options)}"
+        case OSError(strerror=str(reason), filename=str(name)):
+            return (
+                f"{name} cannot be used ({reason}): name another folder, as in hydra.run.dir=PATH"
+            )
+        case _:
+            return " ".join(str(error).split())

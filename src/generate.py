@@ -1,0 +1,82 @@
+"""Generate labelled images from a checkpoint."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.progress import track
+from torch import Tensor
+
+from src.build import build_model
+from src.checkpoints import load_checkpoint
+from src.errors import InputError
+from src.images import grid
+from src.models.gan import ConditionalGAN
+from src.runs import find_checkpoint
+
+log = logging.getLogger(__name__)
+CHUNK = 1_000  # images at a time; part of what a seed means, so a constant
+
+
+def generate(cfg: DictConfig) -> None:
+    """Write ``samples.npz`` (images uint8 (N, C, H, W), labels int64 (N,)) and ``samples.png``."""
+    path = find_checkpoint(ckpt_name(cfg), logs=Path(cfg.work_dir) / "logs")
+    gan = load_gan(path)
+    labels = choose_labels(cfg.labels, n=cfg.n, n_classes=gan.n_classes)
+    images = torch.cat(list(sample(gan, labels, seed=cfg.seed)))
+    folder = Path(cfg.run_dir)
+    np.savez_compressed(folder / "samples.npz", images=images.numpy(), labels=labels.numpy())
+    grid(images[:400], columns=min(cfg.n, 20)).save(folder / "samples.png")
+    log.info(f"{len(images):,} images from {path}\nin {folder}: samples.npz, samples.png")
+
+
+def ckpt_name(cfg: DictConfig) -> str:
+    if cfg.ckpt is None:
+        raise InputError(f"task={cfg.task} needs trained weights: type ckpt=PATH or ckpt=latest")
+    return cfg.ckpt
+
+
+def load_gan(path: Path) -> ConditionalGAN:
+    """The GAN as it was configured and trained, for generating; no data set is needed."""
+    checkpoint = load_checkpoint(path)
+    gan = build_model(OmegaConf.create(checkpoint["hyper_parameters"]))
+    try:
+        gan.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise InputError(
+            f"ckpt={path} does not fit the networks that its own configuration names: "
+            "they have changed since; generate with the code version that trained it"
+        ) from error
+    return gan.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def choose_labels(labels: str | int | list[int], *, n: int, n_classes: int) -> Tensor:
+    """``n`` of each label, class after class, int64 (N,)."""
+    match labels:
+        case int():
+            classes = [labels]
+        case str():
+            classes = list(range(n_classes))
+        case _:
+            classes = list(labels)
+    unknown = [label for label in classes if not 0 <= label < n_classes]
+    if unknown:
+        raise InputError(
+            f"labels={unknown} are not among the classes 0..{n_classes - 1}: "
+            "type labels=5, labels=[0,1] or labels=all"
+        )
+    if n < 1 or not classes:
+        raise InputError(f"n={n} labels={labels} asks for no image: type n=16 labels=5")
+    return torch.tensor(classes).repeat_interleave(n)
+
+
+def sample(gan: ConditionalGAN, labels: Tensor, *, seed: int) -> Iterator[Tensor]:
+    """Images in chunks; equal seeds give equal bits, and the latents are drawn on the CPU."""
+    generator = torch.Generator().manual_seed(seed)
+    for chunk in track(
+        torch.split(labels, CHUNK), description="generating", disable=len(labels) <= CHUNK
+    ):
+        yield gan.generate(torch.randn(len(chunk), gan.latent_dim, generator=generator), chunk)

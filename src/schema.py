@@ -1,0 +1,178 @@
+"""What a composed configuration may hold: every key is a parameter of the thing it configures."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import pytorch_lightning as pl
+from hydra.utils import get_object
+
+from src.devices import choose_devices
+from src.errors import InputError
+
+Node = Mapping[str, Any]
+Call = Mapping[str, Any]  # a node with _target_, whose signature says what else it holds
+Hints = dict[str, Any]  # allowed keys and their types
+
+
+@dataclass
+class Model:
+    """The ``model`` group: shared numbers, then the parts that interpolate them."""
+
+    lr: float
+    b1: float
+    b2: float
+    lr_g: float
+    lr_d: float
+    n_classes: int
+    latent_dim: int
+    channels: int
+    img_size: int
+    generator: Call
+    discriminator: Call
+    loss: Call
+    penalties: dict[str, Call]
+    generator_optimizer: Call
+    discriminator_optimizer: Call
+    discriminator_steps: int
+    ema_halflife_images: float | None
+
+
+@dataclass
+class Config:
+    """The root of the configuration."""
+
+    task: Literal["train", "generate"]
+    seed: int
+    model: Model
+    datamodule: Call
+    trainer: Node
+    callbacks: dict[str, Call]
+    logger: dict[str, Call]
+    ckpt: str | None
+    resume: str | None
+    labels: Literal["all"] | int | list[int]
+    n: int
+    debug: bool
+    print_config: bool
+    ignore_warnings: bool
+    test_after_training: bool
+    optimized_metric: str | None
+    work_dir: str
+    data_dir: str
+    run_dir: str
+
+
+RENAMED = {
+    "trainer.weights_summary": "trainer.enable_model_summary",
+    "trainer.progress_bar_refresh_rate": "trainer.enable_progress_bar",
+    "trainer.resume_from_checkpoint": "ckpt=PATH",
+    "trainer.terminate_on_nan": "nothing: a loss that is not finite always stops the run",
+    "model.loss_type": "model/loss=NAME",
+}
+
+
+def check(config: Node) -> None:
+    """Refuse unknown keys, wrong types and missing arguments, anywhere in a resolved config.
+
+    Raises:
+        InputError: naming the key, what is allowed there, and the nearest valid key.
+    """
+    check_node(config, accepted(Config), path="")
+    check_node(config["trainer"], accepted(pl.Trainer) | accepted(choose_devices), path="trainer")
+
+
+def check_node(node: Node, hints: Hints, *, path: str) -> None:
+    for key, value in node.items():
+        full_key = f"{path}.{key}" if path else str(key)
+        if key not in hints:
+            raise unknown_key(full_key, list(hints))
+        check_value(value, hints[key], path=full_key)
+
+
+def check_value(value: Any, hint: Any, *, path: str) -> None:
+    if isinstance(value, Mapping) and "_target_" in value:
+        check_call(value, path=path)
+    elif hint is Model:
+        check_node(value, accepted(Model), path=path)
+    elif get_origin(hint) is dict and isinstance(value, Mapping):
+        for key, item in value.items():
+            check_value(item, get_args(hint)[1], path=f"{path}.{key}")
+    elif not fits(value, hint):
+        raise InputError(f"{path}={value} is not allowed: type {path}=VALUE with {describe(hint)}")
+
+
+def check_call(node: Call, *, path: str) -> None:
+    target = locate(node["_target_"], path=path)
+    arguments = {key: value for key, value in node.items() if key not in HYDRA_KEYS}
+    parameters = inspect.signature(target).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return  # the target itself refuses what it does not know
+    check_node(arguments, accepted(target), path=path)
+    required = [p.name for p in parameters if p.default is p.empty and p.name not in arguments]
+    if required and not node.get("_partial_"):
+        raise InputError(f"{path} lacks {required[0]}: add {path}.{required[0]}=VALUE")
+
+
+HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+
+
+def locate(name: str, *, path: str) -> Callable[..., Any]:
+    try:
+        return get_object(name)
+    except Exception as error:  # whatever importing it raises
+        raise InputError(f"{path}._target_={name} cannot be imported: {error}") from error
+
+
+def accepted(target: Callable[..., Any]) -> Hints:
+    """Names and type hints of the parameters of a function or class."""
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    return {name: hints.get(name, Any) for name in inspect.signature(target).parameters}
+
+
+def unknown_key(full_key: str, allowed: Sequence[str]) -> InputError:
+    if full_key in RENAMED:
+        return InputError(f"{full_key} is gone: use {RENAMED[full_key]}")
+    path, _, key = full_key.rpartition(".")
+    nearest = get_close_matches(key, allowed, n=1, cutoff=0.5)
+    hint = (
+        f"did you mean {path}{'.' if path else ''}{nearest[0]}?"
+        if nearest
+        else (f"allowed there: {', '.join(sorted(allowed))}")
+    )
+    return InputError(f"there is no key {full_key}: {hint}")
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a YAML value is of the hinted type; hints that YAML cannot express admit all."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(fits(value, argument) for argument in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence):
+        items = value if isinstance(value, list) else None
+        return items is not None and all(fits(item, arguments[0]) for item in items)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint in (int, str, bool, NoneType):
+        return type(value) is hint
+    return not hasattr(hint, "__origin__") or isinstance(value, Mapping)
+
+
+NAMES = {int: "an integer", float: "a number", str: "a text", bool: "true or false",
+         NoneType: "null"}  # fmt: skip
+
+
+def describe(hint: Any) -> str:
+    """A type hint in a user's words."""
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(dict.fromkeys(describe(argument) for argument in get_args(hint)))
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
+    if get_origin(hint) is not None and issubclass(get_origin(hint), Sequence):
+        return f"a list, each item {describe(get_args(hint)[0])}"
+    return NAMES.get(hint, "a group of keys")

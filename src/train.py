@@ -1,0 +1,96 @@
+"""Train a GAN from its configuration to a reviewed run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+
+from src.build import build_datamodule, build_model, build_trainer
+from src.callbacks.losses import LossRecord
+from src.checkpoints import load_checkpoint, require_same_model
+from src.config import plain, tree
+from src.errors import InputError
+from src.loggers import close_wandb
+from src.runs import find_checkpoint
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Fit, then test; return the metric that a search optimizes, if one is named."""
+    claim_folder(cfg)
+    checkpoint = checkpoint_to_continue(cfg)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    gan, datamodule, trainer = build_model(cfg), build_datamodule(cfg), build_trainer(cfg)
+    try:
+        trainer.fit(gan, datamodule, ckpt_path=checkpoint, weights_only=True)
+        metrics = last_losses(trainer) | trainer.callback_metrics
+        if cfg.test_after_training:
+            trainer.test(gan, datamodule, verbose=False)
+            metrics |= trainer.callback_metrics
+    finally:
+        close_wandb()
+    if trainer.is_global_zero:
+        Console().print(report(Path(cfg.run_dir), metrics))
+    return read(metrics, cfg.optimized_metric)
+
+
+@rank_zero_only
+def claim_folder(cfg: DictConfig) -> None:
+    """Save the configuration in the run folder, which must not belong to another run."""
+    run_dir = Path(cfg.run_dir)
+    if cfg.resume is None and (run_dir / "checkpoints").exists():
+        raise InputError(
+            f"{run_dir} already holds a run: type resume={run_dir} to continue it, "
+            "or hydra.run.dir=PATH for another folder"
+        )
+    OmegaConf.save(cfg, run_dir / "config.yaml")
+    with (run_dir / "config_tree.txt").open("w", encoding="utf-8") as file:
+        Console(file=file, width=120).print(tree(plain(cfg)))
+
+
+def checkpoint_to_continue(cfg: DictConfig) -> Path | None:
+    """The checkpoint that ``resume`` or ``ckpt`` names, checked; None starts from the beginning."""
+    if cfg.resume is not None:
+        path = Path(cfg.run_dir) / "checkpoints" / "last.ckpt"
+        if not path.is_file():
+            rank_zero_only(print)(f"{cfg.run_dir} has no checkpoint yet: starting it again")
+            return None
+    elif cfg.ckpt is not None:
+        path = find_checkpoint(cfg.ckpt, logs=Path(cfg.work_dir) / "logs")
+    else:
+        return None
+    require_same_model(load_checkpoint(path), plain(cfg)["model"], path=path)
+    return path
+
+
+def last_losses(trainer: pl.Trainer) -> dict[str, Any]:
+    """Of the last epoch, also when a resumed run had none left to train."""
+    (record,) = (each for each in trainer.callbacks if isinstance(each, LossRecord))  # type: ignore[attr-defined]
+    return dict(record.history[-1]) if record.history else {}
+
+
+def read(metrics: dict[str, Any], name: str | None) -> float | None:
+    if name is None:
+        return None
+    if name not in metrics:
+        raise InputError(f"optimized_metric={name} was not logged: choose of {', '.join(metrics)}")
+    return float(metrics[name])
+
+
+def report(run_dir: Path, metrics: dict[str, Any]) -> Panel:
+    """Where everything is, the final losses, and what to type next."""
+    run = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
+    losses = Table.grid(padding=(0, 2))
+    losses.add_row("loss of", "generator", "discriminator")
+    for split in ("train", "val", "test"):
+        values = [metrics[key] for key in (f"{split}/g_loss", f"{split}/d_loss") if key in metrics]
+        losses.add_row(split, *(f"{value:.4f}" for value in values))
+    lines = f"""
+look at samples.gif, curves.png and samples/ in the run folder, or type
+  python run.py task=generate labels=5 ckpt={run}
+  python run.py resume={run} trainer.max_epochs=N"""
+    return Panel(Group(losses, lines), title=f"{run}", expand=False)
