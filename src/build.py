@@ -7,10 +7,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from src.callbacks.losses import LossRecord
@@ -36,16 +38,29 @@ PARTS = (
 )
 
 
+def make(node: DictConfig) -> Any:
+    """Instantiate; a mistake that the object itself reports comes out as it was raised."""
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        match error.__cause__:
+            case InputError() as cause:
+                raise cause from None
+            case ImportError() | MisconfigurationException() as cause:
+                raise InputError(f"{node.get('_target_')} cannot be used: {cause}") from error
+        raise
+
+
 def build_model(cfg: DictConfig) -> ConditionalGAN:
     """The GAN, with the whole configuration as its hyper-parameters."""
-    model = instantiate(cfg.model, _convert_="all")
+    model = make(cfg.model)
     gan = ConditionalGAN(**{part: model[part] for part in PARTS}, seed=cfg.seed)
     gan.save_hyperparameters(plain(cfg))
     return gan
 
 
 def build_datamodule(cfg: DictConfig) -> pl.LightningDataModule:
-    return instantiate(cfg.datamodule, _convert_="all")
+    return make(cfg.datamodule)
 
 
 def build_callbacks(cfg: DictConfig) -> list[Callback]:
@@ -53,36 +68,35 @@ def build_callbacks(cfg: DictConfig) -> list[Callback]:
     run_dir = Path(cfg.run_dir)
     record = LossRecord(run_dir)
     always = [record, make_progress(record), StopOnSignal(run_dir)]
-    return [*always, *(instantiate(node, _convert_="all") for node in cfg.callbacks.values())]
+    return [*always, *map(make, cfg.callbacks.values())]
 
 
 def build_loggers(cfg: DictConfig) -> list[Logger]:
-    return [instantiate(node, _convert_="all") for node in cfg.logger.values()]
+    return [make(node) for node in cfg.logger.values()]
 
 
 def build_trainer(cfg: DictConfig) -> pl.Trainer:
-    """Lightning's Trainer; ``gpus`` becomes accelerator, devices and strategy."""
-    arguments = plain(cfg.trainer)
-    refuse_what_cannot_work(arguments)
-    names = "accelerator", "devices", "strategy"
-    explicit = {name: arguments.pop(name, None) for name in names}
-    devices = choose_devices(arguments.pop("gpus"), available=n_gpus(), **explicit)
-    if devices["strategy"] != "auto" and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise InputError("-m runs one device per job: type trainer.gpus=1, or a run without -m")
+    callbacks = build_callbacks(cfg)
     defaults: dict[str, Any] = {
+        "enable_checkpointing": any(isinstance(each, ModelCheckpoint) for each in callbacks),
         "enable_progress_bar": sys.stdout.isatty(),
         "plugins": [AtomicCheckpointIO()],
     }
-    return pl.Trainer(
-        **defaults | arguments | devices,
-        callbacks=build_callbacks(cfg),
-        logger=build_loggers(cfg),
-    )
+    arguments = defaults | trainer_arguments(cfg, available=n_gpus())
+    return pl.Trainer(**arguments, callbacks=callbacks, logger=build_loggers(cfg))
 
 
-def refuse_what_cannot_work(arguments: dict[str, Any]) -> None:
+def trainer_arguments(cfg: DictConfig, *, available: int) -> dict[str, Any]:
+    """The ``trainer`` group with ``gpus`` translated, on a machine with ``available`` GPUs."""
+    arguments = plain(cfg.trainer)
     if str(arguments.get("precision")) in ("16", "16-mixed"):
         raise InputError("trainer.precision=16-mixed overflows in a GAN: type bf16-mixed or 32")
+    names = "accelerator", "devices", "strategy"
+    explicit = {name: arguments.pop(name, None) for name in names}
+    devices = choose_devices(arguments.pop("gpus"), available=available, **explicit)
+    if devices["strategy"] != "auto" and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise InputError("-m runs one device per job: type trainer.gpus=1, or a run without -m")
+    return arguments | devices
 
 
 def n_gpus() -> int:

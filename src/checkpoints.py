@@ -3,7 +3,6 @@
 import io
 import os
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -50,7 +49,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of this project onto the CPU; nothing in it is executed."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, UnpicklingError, EOFError, OSError) as error:
+    except Exception as error:  # what foreign bytes unpickle to is anybody's guess
         raise InputError(
             f"ckpt={path} cannot be read: the file is truncated or is not a checkpoint; "
             "name another one (best-*.ckpt lie beside last.ckpt)"

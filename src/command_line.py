@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 
 from src.errors import InputError
 from src.runs import newest_run
@@ -113,6 +113,8 @@ def sentence(error: Exception) -> str:
             nearest = get_close_matches(Path(choice).stem, options, n=1, cutoff=0.5)
             guess = f"did you mean {nearest[0]}? " if nearest else ""
             return f"there is no {group}={choice}: {guess}choose one of {', '.join(options)}"
+        case OverrideParseException(override=str(override)):
+            return f"{override.removeprefix('++')} is not KEY=VALUE: quote it, as in 'KEY=[1,2]'"
         case OSError(strerror=str(reason), filename=str(name)):
             return (
                 f"{name} cannot be used ({reason}): name another folder, as in hydra.run.dir=PATH"

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console, Group
@@ -15,7 +16,7 @@ from src.callbacks.losses import LossRecord
 from src.checkpoints import load_checkpoint, require_same_model
 from src.config import plain, tree
 from src.errors import InputError
-from src.loggers import close_wandb
+from src.loggers.wandb import close_wandb
 from src.runs import find_checkpoint
 
 
@@ -31,9 +32,11 @@ def train(cfg: DictConfig) -> float | None:
         if cfg.test_after_training:
             trainer.test(gan, datamodule, verbose=False)
             metrics |= trainer.callback_metrics
+    except MisconfigurationException as error:
+        raise InputError(str(error)) from error
     finally:
         close_wandb()
-    if trainer.is_global_zero:
+    if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         Console().print(report(Path(cfg.run_dir), metrics))
     return read(metrics, cfg.optimized_metric)
 
@@ -93,4 +96,4 @@ def report(run_dir: Path, metrics: dict[str, Any]) -> Panel:
 look at samples.gif, curves.png and samples/ in the run folder, or type
   python run.py task=generate labels=5 ckpt={run}
   python run.py resume={run} trainer.max_epochs=N"""
-    return Panel(Group(losses, lines), title=f"{run}", expand=False)
+    return Panel(Group(losses, lines), title=str(run), expand=False)

@@ -1,0 +1,150 @@
+"""Every command line that users know composes, and does what it says."""
+
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from src.build import build_datamodule, build_model, trainer_arguments
+from src.command_line import CONFIGS
+from src.datamodules.mnist import MNISTDataModule
+from src.devices import DDP
+from src.networks import mlp
+from tests.conftest import Compose
+
+HISTORICAL = {
+    "seed": 12345,
+    "model.lr": 2e-4,
+    "model.b1": 0.5,
+    "model.b2": 0.999,
+    "model.n_classes": 10,
+    "model.latent_dim": 100,
+    "model.channels": 1,
+    "datamodule.batch_size": 64,
+    "datamodule.train_val_test_split": [55_000, 5_000, 10_000],
+    "datamodule.num_workers": 0,
+    "datamodule.pin_memory": False,
+    "trainer.gpus": 0,
+    "test_after_training": True,
+}
+EXPERIMENT = HISTORICAL | {"model.img_size": 28, "trainer.max_epochs": 20}
+
+COMMANDS: list[tuple[str, dict[str, Any]]] = [
+    ("", EXPERIMENT),
+    ("experiment=train_mnist_gan.yaml", EXPERIMENT),
+    ("experiment=train_mnist_gan", EXPERIMENT),
+    (
+        "experiment=train_mnist_gan trainer.gpus=0 trainer.max_epochs=20 datamodule.batch_size=32",
+        EXPERIMENT | {"datamodule.batch_size": 32},
+    ),
+    ("experiment=train_mnist_gan.yaml trainer.gpus=1", {"trainer.gpus": 1}),
+    ("experiment=train_mnist_gan.yaml trainer=ddp trainer.gpus=2", {"trainer.gpus": 2}),
+    (
+        "experiment=train_mnist_gan model.lr=1e-4 model.b1=0.0 model.latent_dim=64"
+        " model.img_size=32 seed=7",
+        {
+            "model.lr": 1e-4,
+            "model.lr_d": 1e-4,
+            "model.generator_optimizer.betas": [0.0, 0.999],
+            "model.generator.latent_dim": 64,
+            "datamodule.img_size": 32,
+            "datamodule.seed": 7,
+        },
+    ),
+    ("debug=true", {"trainer.fast_dev_run": True, "trainer.gpus": 0}),
+    ("debug=false", {"trainer.gpus": 0}),
+    ("trainer.fast_dev_run=true", {"trainer.fast_dev_run": True, "datamodule.num_workers": 0}),
+    ("trainer.fast_dev_run=3 trainer.gpus=1", {"trainer.fast_dev_run": 3, "trainer.gpus": 0}),
+    ("trainer.precision=bf16-mixed", {"trainer.precision": "bf16-mixed"}),
+    ("print_config=false", {"print_config": False}),
+    ("hparams_search=mnist_grid", {"optimized_metric": "val/g_loss"}),
+    ("task=generate labels=[5] n=16 ckpt=x", {"task": "generate", "labels": [5], "n": 16}),
+]
+
+
+@pytest.mark.parametrize(("command", "expected"), COMMANDS, ids=[c for c, _ in COMMANDS])
+def test_command_composes_to_what_it_says(
+    typed: Compose, command: str, expected: dict[str, Any]
+) -> None:
+    cfg = typed(*command.split())
+    flat = {key: OmegaConf.select(cfg, key) for key in expected}
+    assert OmegaConf.to_container(OmegaConf.create(flat)) == expected
+
+
+@pytest.mark.parametrize(
+    ("logger", "names"),
+    {
+        "csv": {"csv"},
+        "tensorboard": {"tensorboard"},
+        "wandb": {"wandb"},
+        "many_loggers": {"csv", "tensorboard", "wandb"},
+        "null": set(),
+        "none": set(),
+    }.items(),
+)
+def test_each_logger_option_chooses_its_loggers(
+    typed: Compose, logger: str, names: set[str]
+) -> None:
+    assert set(typed("experiment=train_mnist_gan.yaml", f"logger={logger}").logger) == names
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_each_experiment_builds_and_generates_digits(typed: Compose, experiment: str) -> None:
+    gan = build_model(typed(f"experiment={experiment}"))
+    labels = torch.arange(10)
+    images = gan.generate(torch.randn(10, gan.latent_dim), labels)
+    assert images.shape == (10, 1, 28, 28)
+    assert images.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("loss", options("model/loss"))
+@pytest.mark.parametrize("penalties", ["none", "[r1,r2]", "wgan_gp"])
+def test_each_objective_builds(typed: Compose, loss: str, penalties: str) -> None:
+    gan = build_model(typed(f"model/loss={loss}", f"model/penalties={penalties}"))
+    assert len(gan.penalties) == {"none": 0, "[r1,r2]": 2, "wgan_gp": 1}[penalties]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["trainer.gpus=0"], {"accelerator": "cpu", "devices": 1, "strategy": "auto"}),
+        (["trainer.gpus=1"], {"accelerator": "gpu", "devices": 1, "strategy": "auto"}),
+        (["trainer=ddp"], {"accelerator": "gpu", "devices": 4, "strategy": DDP}),
+        (["trainer=ddp", "trainer.gpus=2"], {"accelerator": "gpu", "devices": 2, "strategy": DDP}),
+        (
+            ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"],
+            {"accelerator": "cpu", "devices": 2, "strategy": DDP},
+        ),
+    ],
+)
+def test_gpus_become_accelerator_devices_and_strategy(
+    typed: Compose, arguments: list[str], expected: dict[str, Any]
+) -> None:
+    chosen = trainer_arguments(typed(*arguments), available=4)
+    assert chosen.items() >= expected.items()
+    assert "gpus" not in chosen
+
+
+def test_the_baseline_is_the_historical_pair(typed: Compose) -> None:
+    gan = build_model(typed("experiment=train_mnist_gan.yaml"))
+    assert isinstance(gan.generator, mlp.Generator)
+    assert isinstance(gan.discriminator, mlp.Discriminator)
+    assert sum(weight.numel() for weight in gan.parameters()) == 2_444_377
+    generator_adam, discriminator_adam = gan.configure_optimizers()
+    for adam in (generator_adam, discriminator_adam):
+        assert isinstance(adam, torch.optim.Adam)
+        assert adam.defaults.items() >= {"lr": 2e-4, "betas": (0.5, 0.999)}.items()
+    assert gan.ema is None
+
+
+def test_one_image_size_reaches_networks_and_data(typed: Compose) -> None:
+    cfg = typed("model.img_size=32")
+    datamodule = build_datamodule(cfg)
+    assert isinstance(datamodule, MNISTDataModule)
+    assert datamodule.img_size == 32
+    assert build_model(cfg).generator.img_shape == (1, 32, 32)
