@@ -1,0 +1,293 @@
+"""The adversarial step is the textbook's, counted in generator steps, and repeatable."""
+
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from src.images import Labelled, to_uint8
+from src.losses import AdversarialLoss, LeastSquares, Logits, Relativistic, Wasserstein
+from src.models.gan import TRAIN, ConditionalGAN, evaluating, frozen, random_stream
+from src.penalties import Interpolated, ZeroCentered
+
+BATCH, LATENT, CLASSES = 6, 3, 4
+
+
+class Painter(nn.Module):
+    """A generator of 2x2 images small enough for golden values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.label_emb = nn.Embedding(CLASSES, 2)
+        self.model = nn.Sequential(nn.Linear(LATENT + 2, 4), nn.BatchNorm1d(4), nn.Tanh())
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        return self.model(torch.cat([self.label_emb(labels), latents], 1)).view(-1, 1, 2, 2)
+
+
+class Critic(nn.Module):
+    """A discriminator with dropout, as the baseline's has; it remembers what it was asked."""
+
+    def __init__(self, *, normalized: bool = False) -> None:
+        super().__init__()
+        self.label_embedding = nn.Embedding(CLASSES, 2)
+        norm = nn.BatchNorm1d(5) if normalized else nn.Identity()
+        self.model = nn.Sequential(
+            nn.Linear(6, 5), norm, nn.Dropout(0.4), nn.Tanh(), nn.Linear(5, 1)
+        )
+        self.asked: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        self.asked.append((images.detach(), labels))
+        return self.model(torch.cat([images.flatten(1), self.label_embedding(labels)], 1)).squeeze(
+            1
+        )
+
+
+def make_gan(
+    *, lr_g: float = 0.05, lr_d: float = 0.05, normalized: bool = False, **changes: Any
+) -> ConditionalGAN:
+    torch.manual_seed(0)
+    parts: dict[str, Any] = {"loss": LeastSquares(), "penalties": {}, "seed": 5}
+    parts |= {"n_classes": CLASSES, "latent_dim": LATENT} | changes
+    return ConditionalGAN(
+        generator=Painter(),
+        discriminator=Critic(normalized=normalized),
+        generator_optimizer=partial(torch.optim.SGD, lr=lr_g),
+        discriminator_optimizer=partial(torch.optim.SGD, lr=lr_d),
+        **parts,
+    )
+
+
+def batches(count: int) -> list[tuple[Tensor, Tensor]]:
+    draw = torch.Generator().manual_seed(1)
+    return [
+        (
+            torch.rand(BATCH, 1, 2, 2, generator=draw) * 2 - 1,
+            torch.randint(CLASSES, (BATCH,), generator=draw),
+        )
+        for _ in range(count)
+    ]
+
+
+def fit(gan: ConditionalGAN, count: int = 1, *callbacks: pl.Callback, **trainer: Any) -> pl.Trainer:
+    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False}
+    quiet |= {"enable_model_summary": False, "enable_checkpointing": bool(callbacks)}
+    lightning = pl.Trainer(
+        accelerator="cpu", callbacks=[*callbacks], **{"max_epochs": 1} | quiet | trainer
+    )
+    lightning.fit(gan, DataLoader(batches(count), batch_size=None))
+    return lightning
+
+
+def weights(network: nn.Module) -> list[Tensor]:
+    return [weight.detach().clone() for weight in network.parameters()]
+
+
+def moved(before: list[Tensor], network: nn.Module) -> list[bool]:
+    return [not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True)]
+
+
+def textbook_step(gan: ConditionalGAN, real: Tensor, labels: Tensor) -> None:
+    """Least squares by hand, with plain torch: D on real and detached fakes, then G."""
+    torch.manual_seed(random_stream(5, TRAIN, 0, 0, 0))
+    fake_labels = torch.randint(CLASSES, (BATCH,))
+    fake = gan.generator(torch.randn(BATCH, LATENT), fake_labels)
+    scores = gan.discriminator(torch.cat([real, fake.detach()]), torch.cat([labels, fake_labels]))
+    d_loss = ((scores[:BATCH] - 1) ** 2).mean() / 2 + (scores[BATCH:] ** 2).mean() / 2
+    descend(gan.discriminator, d_loss)
+    descend(gan.generator, ((gan.discriminator(fake, fake_labels) - 1) ** 2).mean())
+
+
+def descend(network: nn.Module, loss: Tensor, lr: float = 0.05) -> None:
+    slopes = torch.autograd.grad(loss, list(network.parameters()))
+    with torch.no_grad():
+        for weight, slope in zip(network.parameters(), slopes, strict=True):
+            weight.sub_(lr * slope)
+
+
+def test_one_step_is_the_textbooks() -> None:
+    ours, textbook = make_gan(), make_gan()
+    fit(ours)
+    textbook_step(textbook, *batches(1)[0])
+    for name, value in textbook.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, msg=name)
+
+
+def test_each_player_moves_by_its_own_optimizer_alone() -> None:
+    still_generator, still_discriminator = make_gan(lr_g=0.0), make_gan(lr_d=0.0)
+    for gan, mover, sitter in [
+        (still_generator, still_generator.discriminator, still_generator.generator),
+        (still_discriminator, still_discriminator.generator, still_discriminator.discriminator),
+    ]:
+        mover_before, sitter_before = weights(mover), weights(sitter)
+        fit(gan)
+        assert any(moved(mover_before, mover))
+        assert not any(moved(sitter_before, sitter))
+
+
+def test_the_generators_step_leaves_no_gradient_in_the_discriminator() -> None:
+    gan = make_gan(lr_d=0.0)
+    seen: list[list[Tensor]] = []
+    step = gan.step_generator
+
+    def spied(*batches: Any) -> Tensor:
+        seen.append([weight.grad.clone() for weight in gan.discriminator.parameters()])
+        loss = step(*batches)
+        seen.append([weight.grad.clone() for weight in gan.discriminator.parameters()])
+        return loss
+
+    gan.step_generator = spied  # type: ignore[method-assign]
+    fit(gan)
+    assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
+    assert all(weight.requires_grad for weight in gan.parameters())
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(1, 12), (2, 6), (5, 2)])
+def test_global_step_counts_generator_steps(steps: int, expected: int) -> None:
+    assert fit(make_gan(discriminator_steps=steps), 12).global_step == expected
+
+
+def test_max_steps_counts_generator_steps() -> None:
+    gan = make_gan(discriminator_steps=2)
+    assert fit(gan, 12, max_steps=3, max_epochs=-1).global_step == 3
+    assert len(gan.discriminator.asked) == 6 + 3
+
+
+def test_checkpoint_intervals_count_generator_steps(tmp_path: Path) -> None:
+    saver = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=3, save_top_k=-1)
+    fit(make_gan(), 10, saver)
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["step=3", "step=6", "step=9"]
+
+
+def test_discriminator_learns_from_more_batches_than_the_generator() -> None:
+    gan = make_gan(discriminator_steps=3)
+    before = weights(gan.generator)
+    fit(gan, 2)
+    assert not any(moved(before, gan.generator))
+    assert len(gan.discriminator.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("loss", "penalties", "shared"),
+    [
+        (LeastSquares(), {}, False),
+        (Relativistic(), {}, True),
+        (Wasserstein(), {"gp": Interpolated()}, True),
+        (LeastSquares(), {"r1": ZeroCentered(1.0, at="real")}, False),
+    ],
+)
+def test_labels_are_shared_only_where_pairs_are_compared(
+    loss: AdversarialLoss, penalties: dict[str, Any], shared: bool
+) -> None:
+    gan = make_gan(loss=loss, penalties=penalties)
+    fit(gan)
+    real, fake = gan.discriminator.asked[0][1].chunk(2)
+    assert torch.equal(real, fake) is shared
+
+
+def test_a_relativistic_generator_step_sees_the_real_logits() -> None:
+    seen: list[Logits] = []
+
+    class Spy(Relativistic):
+        def generator(self, logits: Logits) -> Tensor:
+            seen.append(logits)
+            return super().generator(logits)
+
+    fit(make_gan(loss=Spy()))
+    assert torch.isfinite(seen[0].real).all()
+    assert not seen[0].real.requires_grad
+    assert seen[0].fake.requires_grad
+
+
+def test_penalties_move_the_discriminator_against_their_gradient() -> None:
+    plain, penalized = make_gan(), make_gan(penalties={"r1": ZeroCentered(5.0, at="real")})
+    fit(plain), fit(penalized)
+    copy = make_gan()
+    torch.manual_seed(random_stream(5, TRAIN, 0, 0, 0))
+    copy.imagine(torch.zeros(BATCH, dtype=torch.int64))  # draws what the step has drawn
+    (real, labels) = batches(1)[0]
+    copy.discriminator(torch.cat([real, real]), torch.cat([labels, labels]))
+    penalty = ZeroCentered(5.0, at="real")
+    value = penalty(copy.discriminator, real=Labelled(real, labels), fake=Labelled(real, labels))
+    slopes = torch.autograd.grad(
+        value.mean(), list(copy.discriminator.parameters()), allow_unused=True
+    )
+    for a, b, slope in zip(
+        weights(plain.discriminator), weights(penalized.discriminator), slopes, strict=True
+    ):
+        torch.testing.assert_close(b - a, torch.zeros_like(a) if slope is None else -0.05 * slope)
+
+
+def test_real_and_fake_go_in_together_unless_batch_statistics_would_mix_them() -> None:
+    together, apart = make_gan(), make_gan(normalized=True)
+    fit(together), fit(apart)
+    assert [len(images) for images, _ in together.discriminator.asked] == [2 * BATCH, BATCH]
+    assert [len(images) for images, _ in apart.discriminator.asked] == [BATCH] * 3
+
+
+def test_a_step_depends_on_nothing_drawn_outside_it() -> None:
+    class Gambler(pl.Callback):
+        def on_train_batch_start(self, *_: Any) -> None:
+            torch.rand(7)
+
+    calm, disturbed = make_gan(), make_gan()
+    fit(calm, 4), fit(disturbed, 4, Gambler(), enable_checkpointing=False)
+    for a, b in zip(weights(calm), weights(disturbed), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_streams_differ_by_seed_rank_epoch_and_batch() -> None:
+    keys = list(product((0, 1), repeat=5))
+    assert len({random_stream(*key) for key in keys}) == len(keys)
+
+
+def test_average_follows_the_generator_in_images() -> None:
+    gan = make_gan(ema_halflife_images=float(BATCH))
+    start = weights(gan.generator)
+    fit(gan)
+    middle = [torch.lerp(a, b, 0.5) for a, b in zip(start, weights(gan.generator), strict=True)]
+    for expected, average in zip(middle, gan.ema.network.parameters(), strict=True):
+        torch.testing.assert_close(average.detach(), expected)
+
+
+@pytest.mark.parametrize("ema_halflife_images", [None, 1e9])
+def test_generate_uses_the_average_in_eval_mode_and_restores_training(
+    ema_halflife_images: float | None,
+) -> None:
+    gan = make_gan(ema_halflife_images=ema_halflife_images)
+    fit(gan, 3)
+    gan.train()
+    latents, labels = torch.randn(5, LATENT), torch.arange(5) % CLASSES
+    images = gan.generate(latents, labels)
+    assert gan.generator.training
+    network = gan.generator if ema_halflife_images is None else gan.ema.network
+    with evaluating(network):
+        assert torch.equal(images, to_uint8(network(latents, labels)))
+    assert images.shape == (5, 1, 2, 2)
+
+
+def test_evaluation_repeats_itself_and_reports_both_losses() -> None:
+    gan = make_gan().eval()
+    (batch,) = batches(1)
+    gan._trainer = None
+    first, second = gan.evaluation_step(batch, 3), gan.evaluation_step(batch, 3)
+    assert first == second
+    assert first != gan.evaluation_step(batch, 4)
+    assert first.keys() == {"g_loss", "d_loss"}
+
+
+def test_frozen_restores_only_what_it_froze() -> None:
+    network = nn.Linear(2, 2)
+    network.bias.requires_grad_(False)
+    with frozen(network):
+        assert not network.weight.requires_grad
+    assert network.weight.requires_grad
+    assert not network.bias.requires_grad
