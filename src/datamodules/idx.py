@@ -1,0 +1,62 @@
+"""The idx files of MNIST: read, written whole or not at all, and checked."""
+
+import hashlib
+import os
+import struct
+from itertools import count
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from src.errors import InputError
+
+
+def read_idx(path: Path) -> Tensor:
+    """The uint8 tensor in an idx file."""
+    try:
+        return parse(path.read_bytes())
+    except (OSError, struct.error, IndexError, RuntimeError) as error:
+        raise InputError(
+            f"{path} is not a readable idx file ({error}): delete it, then start again to fetch it"
+        ) from error
+
+
+def parse(data: bytes) -> Tensor:
+    """Magic number (its last byte is the rank), big-endian sizes, then one byte per value."""
+    rank = data[3]
+    start = 4 + 4 * rank
+    shape = struct.unpack(f">{rank}I", data[4:start])
+    # A bytearray, because a tensor over immutable bytes would warn.
+    return torch.frombuffer(bytearray(data[start:]), dtype=torch.uint8).reshape(shape)
+
+
+def serialise(values: Tensor) -> bytes:
+    """Inverse of ``parse``; the third byte of the magic number, 8, means uint8."""
+    rank = values.dim()
+    header = struct.pack(f">4B{rank}I", 0, 0, 8, rank, *values.shape)
+    return header + values.contiguous().numpy().tobytes()
+
+
+def md5_of(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def set_aside(path: Path) -> Path:
+    """Rename to NAME.corrupt, or NAME.corrupt.1, ...; returns the new path."""
+    names = (f"{path.name}.corrupt{f'.{i}' if i else ''}" for i in count())
+    free = next(new for name in names if not (new := path.with_name(name)).exists())
+    return path.rename(free)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Readers see the old file or the whole new one, also after a crash."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,196 @@
+"""Labelled images held in memory as uint8, split once and handed out in whole batches."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+from typing_extensions import override
+
+from src.datamodules.batches import Batch, InMemoryDataset, ResumableLoader, ResumableSampler, as_is
+from src.errors import InputError
+from src.images import Labelled, to_float
+
+
+class InMemoryDataModule(pl.LightningDataModule):
+    """Splits, resizes and serves what a subclass's ``load`` returns."""
+
+    train_set: InMemoryDataset
+    val_set: InMemoryDataset
+    test_set: InMemoryDataset
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 64,
+        train_val_test_split: Sequence[int],
+        img_size: int,
+        channels: int,
+        n_classes: int,
+        seed: int,
+        split_seed: int = 0,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        """``seed`` orders the training batches; ``split_seed`` alone divides train from val."""
+        super().__init__()
+        self.batch_size = batch_size
+        self.train_val_test_split = tuple(train_val_test_split)
+        self.img_size = img_size
+        self.channels = channels
+        self.n_classes = n_classes
+        self.seed = seed
+        self.split_seed = split_seed
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self.is_set_up = False
+        self.check_arguments()
+
+    def load(self) -> tuple[Labelled, Labelled]:
+        """Official (train, test): uint8 images (N, C, H, W) and int64 labels (N,)."""
+        raise NotImplementedError
+
+    @override
+    def setup(self, stage: str) -> None:
+        if self.is_set_up:  # Lightning calls this once for fit and again for test
+            return
+        official_train, official_test = self.load()
+        self.check_data(official_train, official_test)
+        train, val = self.divide(self.resize(official_train))
+        self.train_set, self.val_set = InMemoryDataset(train), InMemoryDataset(val)
+        self.test_set = InMemoryDataset(self.resize(official_test))
+        self.is_set_up = True
+
+    def divide(self, data: Labelled) -> tuple[Labelled, Labelled]:
+        """Train and val by a generator of their own: the same pictures whatever the global seed."""
+        generator = torch.Generator().manual_seed(self.split_seed)
+        order = torch.randperm(len(data.labels), generator=generator)
+        train, val = order.tensor_split([self.train_val_test_split[0]])
+        return (
+            Labelled(data.images[train], data.labels[train]),
+            Labelled(data.images[val], data.labels[val]),
+        )
+
+    def resize(self, data: Labelled) -> Labelled:
+        """Once for all epochs, and still uint8."""
+        size = (self.img_size, self.img_size)
+        if data.images.shape[-2:] == size:
+            return data
+        images = F.interpolate(data.images, size=size, mode="bilinear", antialias=True)
+        return data._replace(images=images)
+
+    @override
+    def train_dataloader(self) -> ResumableLoader:
+        replicas, rank = self.replicas_and_rank()
+        sampler = ResumableSampler(
+            self.train_set,
+            num_replicas=replicas,
+            rank=rank,
+            seed=self.seed,
+            skip=self.batches_done() * self.batch_size,
+        )
+        return ResumableLoader(self.train_set, sampler=sampler, drop_last=True, **self.options())
+
+    @override
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return DataLoader(self.val_set, **self.options())
+
+    @override
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return DataLoader(self.test_set, **self.options())
+
+    def options(self) -> dict[str, Any]:
+        """What all three loaders share."""
+        return {
+            "batch_size": self.batch_size,
+            "collate_fn": as_is,
+            "num_workers": self.num_workers,
+            "pin_memory": self.pin_memory,
+            # Every iterator draws a seed for its workers; from the global stream, the draw would
+            # shift a resumed run's noise.
+            "generator": torch.Generator(),
+        }
+
+    @override
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Scale on the device: uint8 is a quarter of the bytes to hold, index and transfer."""
+        images, labels = batch
+        return to_float(images), labels
+
+    def replicas_and_rank(self) -> tuple[int, int]:
+        """(1, 0) without a trainer."""
+        if self.trainer is None:
+            return 1, 0
+        return self.trainer.world_size, self.trainer.global_rank
+
+    def batches_done(self) -> int:
+        """Batches of the current epoch that a restored trainer has already trained on.
+
+        ``processed`` counts finished steps whenever the checkpoint was saved: ``completed`` is one
+        behind inside ``on_train_batch_end``, ``ready`` one ahead when a step is interrupted.
+        """
+        if self.trainer is None or not self.trainer.fit_loop.restarting:
+            return 0
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress
+        count: int = progress.current.processed
+        epoch_is_over = progress.is_last_batch and count == progress.current.ready
+        return 0 if epoch_is_over else count
+
+    def check_arguments(self) -> None:
+        """Refuse what is wrong whatever the data, before anything is downloaded."""
+        require_at_least(1, "datamodule.batch_size", self.batch_size)
+        require_at_least(1, "model.img_size", self.img_size)
+        require_at_least(0, "datamodule.num_workers", self.num_workers)
+        split = self.train_val_test_split
+        if len(split) != 3 or min(split) < 1:
+            raise InputError(
+                f"datamodule.train_val_test_split={list(split)} must be three sizes of at least 1:"
+                " type datamodule.train_val_test_split=[TRAIN,VAL,TEST]"
+            )
+        if self.batch_size > min(split):
+            raise InputError(
+                f"datamodule.batch_size={self.batch_size} is larger than the smallest part of"
+                f" datamodule.train_val_test_split={list(split)}:"
+                f" type datamodule.batch_size={min(split)} or less"
+            )
+
+    def check_data(self, train: Labelled, test: Labelled) -> None:
+        """Refuse settings that do not fit the loaded data."""
+        self.check_split(len(train.labels), len(test.labels))
+        channels = train.images.shape[1]
+        if channels != self.channels:
+            raise InputError(
+                f"model.channels={self.channels}, but these images have {channels}:"
+                f" type model.channels={channels}"
+            )
+        largest = int(max(train.labels.max(), test.labels.max()))
+        if largest >= self.n_classes:
+            raise InputError(
+                f"model.n_classes={self.n_classes}, but the labels go up to {largest}:"
+                f" type model.n_classes={largest + 1}"
+            )
+
+    def check_split(self, train_size: int, test_size: int) -> None:
+        """The official test set stays whole, and train and val use up the official train set."""
+        train, val, test = self.train_val_test_split
+        if train + val != train_size or test != test_size:
+            raise InputError(
+                f"datamodule.train_val_test_split=[{train},{val},{test}] does not fit the"
+                f" {train_size} training and {test_size} test images: the first two must sum to"
+                f" {train_size} and the third be {test_size}, as in"
+                f" datamodule.train_val_test_split=[{train_size - test_size // 2},"
+                f"{test_size // 2},{test_size}]"
+            )
+        replicas, _ = self.replicas_and_rank()
+        if self.batch_size * replicas > train:
+            raise InputError(
+                f"datamodule.batch_size={self.batch_size} on {replicas} devices is more than the"
+                f" {train} training images: type datamodule.batch_size={train // replicas} or less"
+            )
+
+
+def require_at_least(least: int, name: str, value: int) -> None:
+    if value < least:
+        raise InputError(f"{name}={value} must be at least {least}: type {name}={least} or more")

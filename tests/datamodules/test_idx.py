@@ -1,0 +1,68 @@
+"""The idx format and the writing of files."""
+
+import os
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.datamodules.idx import parse, read_idx, serialise, set_aside, write_atomically
+from src.errors import InputError
+
+
+def test_serialise_writes_the_documented_header() -> None:
+    data = serialise(torch.arange(24, dtype=torch.uint8).view(2, 3, 4))
+    assert data == struct.pack(">IIII", 2051, 2, 3, 4) + bytes(range(24))
+    assert serialise(torch.zeros(5, dtype=torch.uint8))[:8] == struct.pack(">II", 2049, 5)
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 28, 28)])
+def test_parse_inverts_serialise(shape: tuple[int, ...]) -> None:
+    values = torch.randint(256, shape, dtype=torch.uint8)
+    assert torch.equal(parse(serialise(values)), values)
+
+
+@pytest.mark.parametrize("length", [0, 3, 9, 30])
+def test_a_cut_file_is_named(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "t10k-images-idx3-ubyte"
+    path.write_bytes(serialise(torch.zeros(2, 3, 4, dtype=torch.uint8))[:length])
+    with pytest.raises(InputError, match="t10k-images-idx3-ubyte is not a readable idx file"):
+        read_idx(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="absent is not a readable idx file"):
+        read_idx(tmp_path / "absent")
+
+
+def test_set_aside_never_overwrites(tmp_path: Path) -> None:
+    for content in ("a", "b", "c"):
+        (tmp_path / "x").write_text(content)
+        set_aside(tmp_path / "x")
+    contents = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert contents == {"x.corrupt": "a", "x.corrupt.1": "b", "x.corrupt.2": "c"}
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", fail) if step == "fsync" else None
+    monkeypatch.setattr(Path, "replace", fail) if step == "replace" else None
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_replaces_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert len(list(tmp_path.iterdir())) == 1

@@ -1,0 +1,212 @@
+"""Splits, order, sharding, scaling and the refusal of settings that do not fit."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from src.datamodules.batches import InMemoryDataset, ResumableSampler
+from src.datamodules.in_memory import InMemoryDataModule
+from src.errors import InputError
+from src.images import Labelled
+
+DEFAULTS = {
+    "batch_size": 8,
+    "train_val_test_split": [90, 10, 20],
+    "img_size": 4,
+    "channels": 1,
+    "n_classes": 10,
+    "seed": 0,
+}
+
+
+def numbered(count: int) -> Labelled:
+    """Pictures whose every pixel is their number."""
+    images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 4, 4)
+    return Labelled(images.contiguous(), torch.arange(count) % 10)
+
+
+class Numbered(InMemoryDataModule):
+    loads = 0
+
+    def load(self) -> tuple[Labelled, Labelled]:
+        self.loads += 1
+        return numbered(100), numbered(20)
+
+
+def build(**options: Any) -> Numbered:
+    data = Numbered(**{**DEFAULTS, **options})
+    data.setup("fit")
+    return data
+
+
+def numbers(dataset: InMemoryDataset) -> list[int]:
+    return dataset.images[:, 0, 0, 0].tolist()
+
+
+def epoch_of(data: Numbered, epoch: int) -> list[int]:
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return [int(number) for images, _ in loader for number in images[:, 0, 0, 0]]
+
+
+def on_device(data: Numbered, rank: int, world_size: int) -> Numbered:
+    fit_loop = SimpleNamespace(restarting=False)
+    data.trainer = SimpleNamespace(world_size=world_size, global_rank=rank, fit_loop=fit_loop)
+    return data
+
+
+def test_train_and_val_divide_official_train_and_test_stays() -> None:
+    data = build()
+    assert sorted(numbers(data.train_set) + numbers(data.val_set)) == list(range(100))
+    assert len(data.val_set) == 10
+    assert numbers(data.test_set) == list(range(20))
+    assert numbers(data.val_set) != list(range(90, 100))  # drawn, not cut off the end
+
+
+def test_images_keep_their_labels() -> None:
+    data = build()
+    for dataset in (data.train_set, data.val_set, data.test_set):
+        assert [number % 10 for number in numbers(dataset)] == dataset.labels.tolist()
+
+
+def test_the_split_depends_on_its_own_seed_alone() -> None:
+    torch.manual_seed(1)
+    reference = numbers(build(seed=1).val_set)
+    torch.manual_seed(2)
+    assert numbers(build(seed=2).val_set) == reference
+    assert numbers(build(split_seed=1).val_set) != reference
+
+
+def test_setup_loads_once() -> None:
+    data = build()
+    train_set = data.train_set
+    data.setup("test")
+    assert data.loads == 1
+    assert data.train_set is train_set
+
+
+def test_an_epoch_visits_each_image_at_most_once_in_whole_batches() -> None:
+    data = build()
+    seen = epoch_of(data, 0)
+    assert len(seen) == 88 == len(data.train_dataloader()) * 8  # 90 images, 8 a batch
+    assert len(set(seen)) == 88
+    assert set(seen) <= set(numbers(data.train_set))
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    torch.manual_seed(1)
+    reference = epoch_of(build(), 3)
+    torch.manual_seed(2)
+    assert epoch_of(build(), 3) == reference
+    assert epoch_of(build(), 4) != reference
+    assert epoch_of(build(seed=9), 3) != reference
+
+
+def test_two_devices_share_an_epoch_without_overlap() -> None:
+    shards = [[epoch_of(on_device(build(), rank, 2), epoch) for rank in (0, 1)] for epoch in (0, 1)]
+    for first, second in shards:
+        assert len(first) == len(second) == 40  # 45 images each, 8 a batch
+        assert not set(first) & set(second)
+    assert set(shards[0][0]) != set(shards[1][0])
+
+
+def test_skipping_leaves_out_the_start_of_one_iteration_only() -> None:
+    dataset = InMemoryDataset(numbered(10))
+    whole = list(ResumableSampler(dataset, num_replicas=1, rank=0, seed=0))
+    sampler = ResumableSampler(dataset, num_replicas=1, rank=0, seed=0, skip=4)
+    assert len(sampler) == 10
+    assert list(sampler) == whole[4:]
+    assert list(sampler) == whole
+
+
+def test_evaluation_loaders_are_complete_and_in_order() -> None:
+    data = build()
+    for loader, dataset in (
+        (data.val_dataloader(), data.val_set),
+        (data.test_dataloader(), data.test_set),
+    ):
+        images = torch.cat([images for images, _ in loader])
+        labels = torch.cat([labels for _, labels in loader])
+        assert torch.equal(images, dataset.images)
+        assert torch.equal(labels, dataset.labels)
+
+
+def test_batches_are_uint8_until_they_are_on_the_device() -> None:
+    data = build()
+    batch = next(iter(data.train_dataloader()))
+    assert batch[0].dtype == torch.uint8
+    images, labels = data.on_after_batch_transfer(batch, 0)
+    assert images.dtype == torch.float32
+    torch.testing.assert_close(images, batch[0] / 127.5 - 1)
+    assert labels is batch[1]
+
+
+def test_one_item_is_the_row_of_a_batch() -> None:
+    dataset = InMemoryDataset(numbered(10))
+    images, labels = dataset.__getitems__([7, 2])
+    assert torch.equal(images[1], dataset[2][0])
+    assert labels.tolist() == [7, 2]
+
+
+@pytest.mark.parametrize("size", [32, 16])
+def test_resizing_is_antialiased_and_stays_uint8(size: int) -> None:
+    images = torch.randint(256, (5, 1, 28, 28), dtype=torch.uint8)
+    data = Numbered(**{**DEFAULTS, "img_size": size})
+    resized = data.resize(Labelled(images, torch.zeros(5))).images
+    expected = F.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
+    assert resized.dtype == torch.uint8
+    torch.testing.assert_close(resized.float(), expected, atol=1.0, rtol=0)
+
+
+def test_native_size_is_not_resampled() -> None:
+    data = numbered(3)
+    assert Numbered(**DEFAULTS).resize(data) is data
+
+
+REFUSED = {
+    "datamodule.batch_size=0 must be at least 1: type datamodule.batch_size=1 or more": {
+        "batch_size": 0
+    },
+    "datamodule.num_workers=-1 must be at least 0: type datamodule.num_workers=0 or more": {
+        "num_workers": -1
+    },
+    "model.img_size=0 must be at least 1: type model.img_size=1 or more": {"img_size": 0},
+    "datamodule.train_val_test_split=[90, 10] must be three sizes of at least 1:"
+    " type datamodule.train_val_test_split=[TRAIN,VAL,TEST]": {"train_val_test_split": [90, 10]},
+    "datamodule.train_val_test_split=[100, 0, 20] must be three sizes of at least 1:"
+    " type datamodule.train_val_test_split=[TRAIN,VAL,TEST]": {
+        "train_val_test_split": [100, 0, 20]
+    },
+    "datamodule.batch_size=11 is larger than the smallest part of"
+    " datamodule.train_val_test_split=[90, 10, 20]: type datamodule.batch_size=10 or less": {
+        "batch_size": 11
+    },
+    "datamodule.train_val_test_split=[80,10,20] does not fit the 100 training and 20 test images:"
+    " the first two must sum to 100 and the third be 20, as in"
+    " datamodule.train_val_test_split=[90,10,20]": {"train_val_test_split": [80, 10, 20]},
+    "datamodule.train_val_test_split=[80,20,19] does not fit the 100 training and 20 test images:"
+    " the first two must sum to 100 and the third be 20, as in"
+    " datamodule.train_val_test_split=[90,10,20]": {"train_val_test_split": [80, 20, 19]},
+    "model.channels=3, but these images have 1: type model.channels=1": {"channels": 3},
+    "model.n_classes=5, but the labels go up to 9: type model.n_classes=10": {"n_classes": 5},
+}
+
+
+@pytest.mark.parametrize(("message", "options"), REFUSED.items())
+def test_settings_that_do_not_fit_are_refused(message: str, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError) as refusal:
+        build(**options)
+    assert str(refusal.value) == message
+
+
+def test_a_batch_on_every_device_must_fit_into_train() -> None:
+    data = on_device(Numbered(**{**DEFAULTS, "batch_size": 10}), rank=0, world_size=10)
+    with pytest.raises(InputError) as refusal:
+        data.setup("fit")
+    assert str(refusal.value) == (
+        "datamodule.batch_size=10 on 10 devices is more than the 90 training images:"
+        " type datamodule.batch_size=9 or less"
+    )
