@@ -1,11 +1,12 @@
 """The command line without a process: compose what a user types, in a temporary folder."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
@@ -14,23 +15,25 @@ from src.config import prepare
 
 Compose = Callable[..., DictConfig]
 
+# The networks are tiny, and threads that wait for each other crawl on a busy machine.
+torch.set_num_threads(1)
+
+
+def compose_in(folder: Path, *arguments: str) -> DictConfig:
+    """The prepared config of ``python run.py ARGUMENTS``, with ``folder`` as its run folder."""
+    overrides = translate(["print_config=false", "ignore_warnings=false", *arguments])
+    overrides += [f"hydra.run.dir={folder}", f"hydra.runtime.output_dir={folder}"]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        cfg = compose("config", overrides, return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        cfg.work_dir = str(folder)
+        del cfg["hydra"]
+    prepare(cfg)
+    return cfg
+
 
 @pytest.fixture
-def typed(tmp_path: Path) -> Iterator[Compose]:
-    """``typed("seed=7", ...)`` is the prepared config of ``python run.py seed=7 ...``."""
-
-    def composed(*arguments: str) -> DictConfig:
-        overrides = ["print_config=false", "ignore_warnings=false", *arguments]
-        folder = [f"hydra.run.dir={tmp_path}", f"hydra.runtime.output_dir={tmp_path}"]
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            cfg = compose("config", [*translate(overrides), *folder], return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
-        with open_dict(cfg):
-            cfg.work_dir, cfg.hydra = str(tmp_path), None
-            del cfg["hydra"]
-        prepare(cfg)
-        return cfg
-
-    yield composed
-    GlobalHydra.instance().clear()
-    HydraConfig.instance().cfg = None
+def typed(tmp_path: Path) -> Compose:
+    """``typed("seed=7", ...)`` is the config of ``python run.py seed=7 ...``."""
+    return partial(compose_in, tmp_path)

@@ -43,7 +43,8 @@ class ResumableSampler(DistributedSampler[int]):
     def __init__(
         self, dataset: InMemoryDataset, *, num_replicas: int, rank: int, seed: int, skip: int = 0
     ) -> None:
-        super().__init__(dataset, num_replicas, rank, shuffle=True, seed=seed, drop_last=True)
+        # Torch adds the epoch: shifted, the epochs of one seed are not those of the next.
+        super().__init__(dataset, num_replicas, rank, shuffle=True, seed=seed << 20, drop_last=True)
         self.skip = skip
 
     @override

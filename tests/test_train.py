@@ -1,0 +1,221 @@
+"""From a command line to a reviewed run, and from its checkpoint to labelled images."""
+
+import csv
+import shutil
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from src.checkpoints import load_checkpoint
+from src.errors import InputError
+from src.generate import choose_labels, generate, load_gan, sample
+from src.train import train
+from tests.conftest import Compose, compose_in
+
+EPOCHS, STEPS = 2, 8  # per epoch
+TINY = [
+    "ignore_warnings=true",
+    "datamodule=synthetic",
+    "datamodule.train_val_test_split=[256,64,64]",
+    "datamodule.batch_size=32",
+    f"trainer.max_epochs={EPOCHS}",
+    "trainer.log_every_n_steps=3",
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder to look at."""
+    folder = tmp_path_factory.mktemp("run")
+    with redirect_stdout((folder / "screen.txt").open("w")):
+        train(compose_in(folder, *TINY, "logger=csv"))
+    return folder
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it to work on."""
+    return shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def steps_of(run: Path, metric: str) -> list[int]:
+    return [int(row["step"]) for row in rows(run) if row[metric]]
+
+
+def test_a_run_leaves_what_the_readme_promises(run: Path) -> None:
+    assert {path.name for path in run.iterdir()} >= {
+        "config.yaml", "config_tree.txt", "curves.png", "samples.gif", "metrics.csv",
+    }  # fmt: skip
+    assert sorted(path.name for path in (run / "samples").iterdir()) == [
+        "epoch_0001.png",
+        "epoch_0002.png",
+    ]
+    assert {"last.ckpt", "best-000000008.ckpt"} <= {p.name for p in (run / "checkpoints").iterdir()}
+    assert size(run / "samples" / "epoch_0001.png") == (2 * (10 * 30 + 2), 2 * 242)
+    with Image.open(run / "samples.gif") as film:
+        assert film.n_frames == EPOCHS
+    panel = (run / "screen.txt").read_text()
+    assert "task=generate" in panel
+    assert "resume=" in panel
+    assert "src.datamodules.synthetic" in (run / "config_tree.txt").read_text()
+
+
+def test_all_metrics_share_the_axis_of_generator_steps(run: Path) -> None:
+    windows = [3, 6, 8, 11, 14, 16]
+    for metric in ("train/g_loss", "train/d_loss", "images_per_second", "lr/generator"):
+        assert steps_of(run, metric) == windows
+    assert steps_of(run, "val/g_loss") == steps_of(run, "val/d_loss") == [8, 16]
+    assert steps_of(run, "test/g_loss") == steps_of(run, "test/d_loss") == [16]
+    assert float(rows(run)[0]["lr/generator"]) == 2e-4
+
+
+def test_pictures_appear_on_the_same_axis_as_losses(typed: Compose, tmp_path: Path) -> None:
+    train(typed(*TINY, "logger=tensorboard"))
+    events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0}).Reload()
+    assert [event.step for event in events.Images("gen_imgs")] == [8, 16]
+    assert [event.step for event in events.Scalars("val/g_loss")] == [8, 16]
+
+
+def test_a_search_reads_the_metric_that_it_names(typed: Compose) -> None:
+    value = train(typed(*TINY, "logger=null", "optimized_metric=val/g_loss"))
+    assert isinstance(value, float)
+
+
+@pytest.mark.parametrize("command", ["debug=true", "trainer.fast_dev_run=true"])
+@pytest.mark.parametrize("callbacks", ["default", "none", "wandb"])
+def test_one_batch_of_everything_runs(
+    typed: Compose, tmp_path: Path, command: str, callbacks: str
+) -> None:
+    train(typed(*TINY, command, "logger=null", f"callbacks={callbacks}"))
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        "model/loss=relativistic model/penalties=[r1,r2] model.ema_halflife_images=500",
+        "model/loss=wasserstein model/penalties=wgan_gp model.discriminator_steps=3",
+        "model/loss=hinge trainer.precision=bf16-mixed model.img_size=32",
+        "model/loss=non_saturating trainer.max_steps=3",
+    ],
+)
+def test_each_objective_trains_to_finite_losses(typed: Compose, objective: str) -> None:
+    cfg = typed(*TINY, *objective.split(), "logger=null", "optimized_metric=test/d_loss")
+    assert np.isfinite(train(cfg))
+
+
+def test_test_can_be_left_out(typed: Compose, tmp_path: Path) -> None:
+    train(typed(*TINY, "logger=csv", "test_after_training=false"))
+    assert not any(key.startswith("test/") for key in rows(tmp_path)[0])
+
+
+def test_a_folder_holds_one_run(run: Path, typed: Compose) -> None:
+    with pytest.raises(InputError, match=r"already holds a run: type resume="):
+        train(typed(*TINY))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
+    typed: Compose, run: Path
+) -> None:
+    path = run / "checkpoints" / "last.ckpt"
+    checkpoint = load_checkpoint(path)
+    checkpoint["state_dict"]["generator.model.0.weight"][0, 0] = torch.nan
+    torch.save(checkpoint, path)
+    before = path.read_bytes()
+    cfg = typed(*TINY, "trainer.max_epochs=4")
+    cfg.resume = str(run)
+    message = r"d_loss is not finite at generator step 17: .*last.ckpt is the last good checkpoint"
+    with pytest.raises(InputError, match=message):
+        train(cfg)
+    assert path.read_bytes() == before
+
+
+# --- generate -----------------------------------------------------------------------------------
+
+
+def generated(typed: Compose, folder: Path, *arguments: str) -> dict[str, Any]:
+    generate(typed("task=generate", *arguments))
+    with np.load(folder / "samples.npz", allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def test_sixteen_fives(run: Path, typed: Compose) -> None:
+    made = generated(typed, run, f"ckpt={run}", "labels=[5]", "n=16")
+    assert made["images"].shape == (16, 1, 28, 28)
+    assert made["images"].dtype == np.uint8
+    assert made["labels"].dtype == np.int64
+    assert (made["labels"] == 5).all()
+    assert len(np.unique(made["images"], axis=0)) == 16
+    assert size(run / "samples.png") == (2 * (16 * 30 + 2), 2 * 32)
+
+
+def test_all_labels_and_equal_seeds_to_the_bit(run: Path, typed: Compose) -> None:
+    first = generated(typed, run, f"ckpt={run}/checkpoints/last.ckpt", "n=3", "seed=1")
+    again = generated(typed, run, f"ckpt={run}/checkpoints/last.ckpt", "n=3", "seed=1")
+    other = generated(typed, run, f"ckpt={run}/checkpoints/last.ckpt", "n=3", "seed=2")
+    assert first["labels"].tolist() == [label for label in range(10) for _ in range(3)]
+    assert np.array_equal(first["images"], again["images"])
+    assert not np.array_equal(first["images"], other["images"])
+
+
+def test_a_loaded_gan_generates_what_the_trained_one_did(run: Path) -> None:
+    gan = load_gan(run / "checkpoints" / "last.ckpt")
+    labels = torch.arange(10)
+    latents = torch.randn(10, gan.latent_dim)
+    again = load_gan(run / "checkpoints" / "last.ckpt")
+    assert torch.equal(gan.generate(latents, labels), again.generate(latents, labels))
+    with Image.open(run / "samples" / "epoch_0002.png") as picture:
+        grid = np.asarray(picture)
+    fixed = torch.randn(8, gan.latent_dim, generator=torch.Generator().manual_seed(0))
+    corner = gan.generate(fixed[:1].repeat(10, 1), labels)[3, 0]  # first row, a three
+    assert np.array_equal(grid[4:60:2, 2 * (3 * 30 + 2) : 2 * (3 * 30 + 30) : 2, 0], corner)
+
+
+def test_chunks_do_not_repeat(run: Path) -> None:
+    gan = load_gan(run / "checkpoints" / "last.ckpt")
+    chunks = list(sample(gan, torch.zeros(2_500, dtype=torch.int64), seed=0))
+    assert [len(chunk) for chunk in chunks] == [1_000, 1_000, 500]
+    assert not torch.equal(chunks[0][:500], chunks[1][:500])
+
+
+@pytest.mark.parametrize(
+    ("labels", "n", "message"),
+    [
+        ([5, 12], 1, r"labels=\[12\] are not among the classes 0..9"),
+        (-1, 1, r"labels=\[-1\]"),
+        ("all", 0, "n=0 .* asks for no image"),
+        ([], 3, "asks for no image"),
+    ],
+)
+def test_labels_that_do_not_exist_are_refused(labels: Any, n: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        choose_labels(labels, n=n, n_classes=10)
+
+
+def test_a_checkpoint_of_other_networks_is_refused(run: Path, typed: Compose) -> None:
+    path = run / "checkpoints" / "last.ckpt"
+    cfg = typed(*TINY, "model.latent_dim=64")
+    cfg.resume = str(run)
+    with pytest.raises(InputError, match=r"model.latent_dim=100, not 64"):
+        train(cfg)
+    checkpoint = load_checkpoint(path)
+    checkpoint["hyper_parameters"]["model"]["generator"]["latent_dim"] = 64
+    torch.save(checkpoint, path)
+    with pytest.raises(InputError, match="does not fit the networks"):
+        load_gan(path)
