@@ -1,0 +1,160 @@
+"""Gradient penalties against closed forms.
+
+A linear critic has the same slope everywhere; a quadratic one has the image itself as its slope.
+"""
+
+import pytest
+import torch
+from torch import Tensor
+
+from src.images import Labelled
+from src.penalties import Critic, Interpolated, Penalty, ZeroCentered, input_gradients
+
+N = 3
+of_each_channel_count = pytest.mark.parametrize("channels", [1, 3])
+
+
+def batch(labels: list[int], *, channels: int = 1, seed: int = 0) -> Labelled:
+    source = torch.Generator().manual_seed(seed)
+    images = torch.randn(N, channels, 4, 4, dtype=torch.float64, generator=source)
+    return Labelled(images, torch.tensor(labels))
+
+
+def linear(weights: Tensor) -> Critic:
+    """D(x, y) = <weights[y], x>: its gradient is ``weights[y]``, wherever x lies."""
+    return lambda images, labels: (images * weights[labels]).flatten(1).sum(dim=1)
+
+
+def slopes(channels: int) -> Tensor:
+    source = torch.Generator().manual_seed(7)
+    return torch.randn(10, channels, 4, 4, dtype=torch.float64, generator=source)
+
+
+def squared_norms(weights: Tensor, labels: list[int]) -> Tensor:
+    return weights[labels].flatten(1).square().sum(dim=1)
+
+
+def quadratic(images: Tensor, labels: Tensor) -> Tensor:
+    """D(x) = ||x||^2 / 2: its gradient is x."""
+    return images.flatten(1).square().sum(dim=1) / 2
+
+
+REAL_LABELS, FAKE_LABELS = [3, 0, 8], [5, 1, 2]
+
+
+@of_each_channel_count
+@pytest.mark.parametrize(("at", "labels"), [("real", REAL_LABELS), ("fake", FAKE_LABELS)])
+def test_r1_and_r2_of_a_linear_critic_are_half_its_squared_slope(
+    at: str, labels: list[int], channels: int
+) -> None:
+    weights = slopes(channels)
+    real, fake = (batch(each, channels=channels) for each in (REAL_LABELS, FAKE_LABELS))
+    penalty = ZeroCentered(weight=3.0, at=at)(linear(weights), real=real, fake=fake)
+    torch.testing.assert_close(penalty, 1.5 * squared_norms(weights, labels))
+
+
+@of_each_channel_count
+def test_wgan_gp_of_a_linear_critic_is_its_slope_s_distance_from_one(channels: int) -> None:
+    weights = slopes(channels) / 10  # norms on both sides of 1
+    real, fake = (batch(each, channels=channels) for each in (REAL_LABELS, FAKE_LABELS))
+    penalty = Interpolated(weight=10.0)(linear(weights), real=real, fake=fake)
+    norms = squared_norms(weights, REAL_LABELS).sqrt()
+    torch.testing.assert_close(penalty, 10 * (norms - 1).square())
+
+
+def test_wgan_gp_vanishes_where_the_slope_is_one_and_punishes_both_sides_of_it() -> None:
+    unit = slopes(1) / slopes(1).flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    real, fake = batch(REAL_LABELS), batch(FAKE_LABELS)
+    for scale, expected in ((1.0, 0.0), (0.5, 0.25), (2.0, 1.0)):
+        penalty = Interpolated(weight=1.0)(linear(scale * unit), real=real, fake=fake)
+        torch.testing.assert_close(penalty, torch.full((N,), expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("at", ["real", "fake"])
+def test_zero_centered_penalties_are_taken_at_the_named_images(at: str) -> None:
+    real, fake = batch(REAL_LABELS, seed=1), batch(FAKE_LABELS, seed=2)
+    penalty = ZeroCentered(weight=2.0, at=at)(quadratic, real=real, fake=fake)
+    images = {"real": real, "fake": fake}[at].images
+    torch.testing.assert_close(penalty, images.flatten(1).square().sum(dim=1))
+
+
+@pytest.mark.parametrize(
+    ("penalty", "slope"),
+    [
+        # d/ds of w/2 s^2 |a|^2, and of w (s |a| - 1)^2
+        (ZeroCentered(weight=3.0, at="real"), lambda s, norm: 3 * s * norm**2),
+        (ZeroCentered(weight=3.0, at="fake"), lambda s, norm: 3 * s * norm**2),
+        (Interpolated(weight=10.0), lambda s, norm: 20 * (s * norm - 1) * norm),
+    ],
+)
+def test_penalties_teach_the_critic_s_weights(penalty: Penalty, slope) -> None:
+    """Double backward: the critic is s * <a, x>, and s gets the closed form's derivative."""
+    weights, scale = slopes(1), torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    same = [3, 0, 8]
+    critic: Critic = lambda images, labels: scale * linear(weights)(images, labels)  # noqa: E731
+    penalty(critic, real=batch(same), fake=batch(same)).sum().backward()
+    norms = squared_norms(weights, same).sqrt()
+    torch.testing.assert_close(scale.grad, slope(0.4, norms).sum())
+
+
+def test_interpolates_lie_on_the_segments_between_the_pairs() -> None:
+    real, fake = batch(REAL_LABELS, seed=1), batch(REAL_LABELS, seed=2)
+    seen: list[Tensor] = []
+
+    def recorder(images: Tensor, labels: Tensor) -> Tensor:
+        seen.append(images.detach())
+        assert labels.tolist() == REAL_LABELS
+        return quadratic(images, labels)
+
+    torch.manual_seed(0)
+    Interpolated()(recorder, real=real, fake=fake)
+    path = real.images - fake.images
+    shares = ((seen[0] - fake.images) * path).sum((1, 2, 3)) / path.square().sum((1, 2, 3))
+    assert ((shares >= 0) & (shares <= 1)).all()
+    assert len(set(shares.tolist())) == N  # each image has its own
+    torch.testing.assert_close(seen[0], fake.images + shares.view(-1, 1, 1, 1) * path)
+
+
+def test_interpolates_reach_both_ends() -> None:
+    """Uniform shares: the mean squared image of 0-1 segments is the integral of t^2, 1/3."""
+    count = 4000
+    real, fake = (
+        Labelled(torch.full((count, 1, 1, 1), value), torch.zeros(count, dtype=torch.int64))
+        for value in (1.0, 0.0)
+    )
+    seen: list[Tensor] = []
+
+    def recorder(images: Tensor, labels: Tensor) -> Tensor:
+        seen.append(images.detach())
+        return quadratic(images, labels)
+
+    torch.manual_seed(0)
+    Interpolated()(recorder, real=real, fake=fake)
+    assert seen[0].min() < 0.01
+    assert seen[0].max() > 0.99
+    assert seen[0].square().mean().item() == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_no_gradient_reaches_the_images_or_what_made_them() -> None:
+    made = torch.ones(N, 1, 4, 4, dtype=torch.float64, requires_grad=True)
+    fake = Labelled(made * 2, torch.tensor(FAKE_LABELS))
+    weight = torch.ones((), dtype=torch.float64, requires_grad=True)
+    penalty = ZeroCentered(weight=1.0, at="fake")(
+        lambda images, labels: weight * quadratic(images, labels),
+        real=batch(REAL_LABELS),
+        fake=fake,
+    )
+    penalty.sum().backward()
+    assert made.grad is None
+    assert weight.grad is not None
+
+
+def test_input_gradients_are_each_image_s_own() -> None:
+    images, labels = batch(REAL_LABELS, channels=3)
+    torch.testing.assert_close(input_gradients(quadratic, images, labels), images.flatten(1))
+
+
+def test_only_the_interpolated_penalty_mixes_pairs() -> None:
+    assert Interpolated().paired
+    assert not ZeroCentered(weight=1.0, at="real").paired
+    assert not ZeroCentered(weight=1.0, at="fake").paired
