@@ -54,15 +54,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"ckpt={path} cannot be read: the file is truncated or is not a checkpoint; "
             "name another one (best-*.ckpt lie beside last.ckpt)"
         ) from error
-    if not isinstance(checkpoint, dict) or "model" not in checkpoint.get("hyper_parameters", {}):
-        raise InputError(
-            f"ckpt={path} was not written by this project: name a file that task=train has left"
-        )
-    return checkpoint
+    match checkpoint:
+        case {"hyper_parameters": {"model": dict()}, "state_dict": dict()}:
+            return dict(checkpoint)
+        case _:
+            raise InputError(
+                f"ckpt={path} was not written by this project: name a file that task=train has left"
+            )
 
 
 def require_same_model(checkpoint: dict[str, Any], model: dict[str, Any], *, path: Path) -> None:
-    """Refuse to continue a checkpoint with other networks or another objective."""
+    """Refuse another ``model`` group, down to the learning rate, which resuming would ignore."""
     saved = checkpoint["hyper_parameters"]["model"]
     changed = [key for key in model if saved.get(key) != model[key]]
     if changed:

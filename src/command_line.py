@@ -22,37 +22,46 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 def translate(arguments: Sequence[str]) -> list[str]:
     """Rewrite the user's overrides so that Hydra takes them all and the schema judges them.
 
-    ``GROUP=null`` becomes ``GROUP=none`` (Hydra takes only names there), ``key=value`` becomes
-    ``++key=value`` (a key that Hydra does not know reaches the schema, which names the nearest),
-    and ``resume=RUN`` becomes the overrides recorded in RUN, in the same folder.
+    ``GROUP=null`` and ``~GROUP`` become ``GROUP=none`` (Hydra takes only names there),
+    ``key=value`` becomes ``++key=value`` (a key that Hydra does not know reaches the schema, which
+    names the nearest), and ``resume=RUN`` becomes what is recorded in RUN, in the same folder.
+    A translated line translates to itself: processes that a run starts read it again.
     """
-    arguments = resume([argument.removeprefix("++") for argument in arguments])
+    arguments = [argument.removeprefix("++") for argument in resume(arguments)]
     return [*filter(None, map(translate_one, arguments)), *torchrun_folder(arguments)]
 
 
 def translate_one(argument: str) -> str:
-    key, equals, value = argument.partition("=")
-    if not equals or not re.fullmatch(r"[A-Za-z_][\w./@]*", key) or key.startswith("hydra"):
-        return argument
+    key, equals, value = argument.removeprefix("~").partition("=")
     group = key.partition("@")[0]
-    if not (CONFIGS / group).is_dir():
-        return f"++{argument}"
-    if value not in ("null", "None"):
+    if not re.fullmatch(r"[A-Za-z_][\w./@]*", key) or key.startswith("hydra"):
         return argument
-    return f"{key}=none" if (CONFIGS / group / "none.yaml").is_file() else ""
+    if not (CONFIGS / group).is_dir():
+        return f"++{argument}" if equals and argument[0] != "~" else argument
+    if value not in ("null", "None") and argument[0] != "~":
+        return argument
+    if (CONFIGS / group / "none.yaml").is_file():
+        return f"{key}=none"
+    if group in ("experiment", "hparams_search"):
+        return ""
+    raise InputError(f"{argument} leaves nothing to run with: choose one of {options(group)}")
 
 
-def resume(arguments: list[str]) -> list[str]:
+def options(group: str) -> str:
+    return ", ".join(sorted(path.stem for path in (CONFIGS / group).glob("*.yaml")))
+
+
+def resume(arguments: Sequence[str]) -> list[str]:
     """Prepend what RUN was started with, if ``resume=RUN`` is among the arguments."""
     names = [argument for argument in arguments if argument.startswith("resume=")]
     if not names or names[-1] == "resume=null":
-        return arguments
+        return list(arguments)
     rest = [argument for argument in arguments if argument not in names]
     run = find_run(names[-1].removeprefix("resume="))
     recorded = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text())
-    recorded = [line.removeprefix("++") for line in recorded]
-    kept = [line for line in recorded if not line.startswith("resume=")]
-    return [*kept, *rest, f"resume='{run}'", f"hydra.run.dir='{run}'"]
+    kept = [line for line in recorded if not re.match(r"\+*resume=", line)]
+    # A job of a search goes on alone.
+    return [*kept, *rest, f"++resume='{run}'", f"hydra.run.dir='{run}'", "hydra.mode=RUN"]
 
 
 def find_run(name: str) -> Path:
@@ -66,18 +75,24 @@ def find_run(name: str) -> Path:
 
 def torchrun_folder(arguments: Sequence[str]) -> list[str]:
     """Overrides that make all processes of one ``torchrun`` share rank 0's run folder."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ or any("hydra.run.dir=" in a for a in arguments):
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
         return []
+    rank = int(os.environ["RANK"])
+    quiet = [f"hydra.job.name=train_ddp_process_{rank}", "hydra.output_subdir=null"]
+    named = any("hydra.run.dir=" in argument for argument in arguments)
+    folder = [] if named else [f"hydra.run.dir=logs/runs/{time_of_rank_zero(rank)}"]
+    return folder if rank == 0 else folder + quiet
+
+
+def time_of_rank_zero(rank: int) -> str:
     # Here, because importing torch takes seconds that other starts can spare.
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    rank, port = int(os.environ["RANK"]), int(os.environ["MASTER_PORT"])
+    port = int(os.environ["MASTER_PORT"])
     store = TCPStore(os.environ["MASTER_ADDR"], port, is_master=False)
     if rank == 0:
         store.set("run_folder", datetime.now().astimezone().strftime("%Y-%m-%d/%H-%M-%S"))
-    folder = [f"hydra.run.dir=logs/runs/{store.get('run_folder').decode()}"]
-    quiet = [f"hydra.job.name=train_ddp_process_{rank}", "hydra.output_subdir=null"]
-    return folder if rank == 0 else folder + quiet
+    return str(store.get("run_folder").decode())
 
 
 @contextmanager
@@ -108,11 +123,12 @@ def errors_as_sentences() -> Iterator[None]:
 
 def sentence(error: Exception) -> str:
     match error:
-        case MissingConfigException(missing_cfg_file=str(name), options=[*options]):
+        case MissingConfigException(missing_cfg_file=str(name)) if "/" in name:
             group, _, choice = name.rpartition("/")
-            nearest = get_close_matches(Path(choice).stem, options, n=1, cutoff=0.5)
+            known = options(group)
+            nearest = get_close_matches(Path(choice).stem, known.split(", "), n=1, cutoff=0.5)
             guess = f"did you mean {nearest[0]}? " if nearest else ""
-            return f"there is no {group}={choice}: {guess}choose one of {', '.join(options)}"
+            return f"there is no {group}={choice}: {guess}choose one of {known}"
         case OverrideParseException(override=str(override)):
             return f"{override.removeprefix('++')} is not KEY=VALUE: quote it, as in 'KEY=[1,2]'"
         case OSError(strerror=str(reason), filename=str(name)):

@@ -4,7 +4,8 @@ from typing import Any
 
 from src.errors import InputError
 
-Gpus = int | str | list[int] | None
+Devices = int | str | list[int]
+Gpus = Devices | None
 # Two players share one step: each backward leaves the other's weights without gradients.
 DDP = "ddp_find_unused_parameters_true"
 
@@ -14,7 +15,7 @@ def choose_devices(
     *,
     available: int,
     accelerator: str | None = None,
-    devices: int | str | list[int] | None = None,
+    devices: Gpus = None,
     strategy: str | None = None,
 ) -> dict[str, Any]:
     """Arguments for the Trainer; accelerator, devices and strategy win over ``gpus`` if given.
@@ -23,46 +24,56 @@ def choose_devices(
         gpus: 0 or null for the CPU, a number, a list of indices ("0,1" too), -1 for all, "auto".
         available: GPUs on this machine.
     """
-    if accelerator is None and devices is None:
-        accelerator, devices = from_gpus(gpus, available=available)
-    devices = "auto" if devices is None else devices
+    if devices is None:
+        accelerator, devices = complete(accelerator, gpus, available=available)
     if strategy in (None, "ddp"):
-        several = strategy == "ddp" or count(devices, available=available) > 1
-        strategy = DDP if several else "auto"
+        several = count(devices, available=1 if accelerator == "cpu" else available) > 1
+        strategy = DDP if several or strategy == "ddp" else "auto"
     return {"accelerator": accelerator or "auto", "devices": devices, "strategy": strategy}
 
 
-def from_gpus(gpus: Gpus, *, available: int) -> tuple[str, int | str | list[int]]:
-    if isinstance(gpus, str):
-        gpus = parse(gpus)
-    if gpus in (None, 0, []):
+def complete(accelerator: str | None, gpus: Gpus, *, available: int) -> tuple[str, Devices]:
+    """Accelerator and devices from ``gpus``, as far as the accelerator leaves them open."""
+    if accelerator == "cpu":
         return "cpu", 1
-    if gpus == "auto":
+    chosen, devices = from_gpus(gpus, available=available)
+    if accelerator is None:
+        return chosen, devices
+    return accelerator, "auto" if chosen == "cpu" else devices
+
+
+def from_gpus(gpus: Gpus, *, available: int) -> tuple[str, Devices]:
+    wanted = parse(gpus, key="trainer.gpus") if isinstance(gpus, str) else gpus
+    if wanted in (None, 0, []):
+        return "cpu", 1
+    if wanted == "auto":
         return "auto", "auto"
-    wanted = available if gpus == -1 else count(gpus, available=available)
-    highest = max(gpus) + 1 if isinstance(gpus, list) else wanted
-    if highest > available or wanted < 1:
+    indices = wanted if isinstance(wanted, list) else range(count(wanted, available=available))
+    if not indices or min(indices) < 0 or max(indices) >= available:
         raise InputError(
             f"trainer.gpus={gpus} but this machine has {available} GPUs: "
             f"use trainer.gpus={available}"
         )
-    return "gpu", gpus if isinstance(gpus, list) else wanted
+    return "gpu", wanted if isinstance(wanted, list) else len(indices)
 
 
-def parse(gpus: str) -> Gpus:
+def parse(devices: str, *, key: str) -> Devices:
     """As people type them: an empty text, "2", "-1", "auto" or "0,1"."""
     try:
-        numbers = [int(part) for part in gpus.split(",") if part.strip()]
+        numbers = [int(part) for part in devices.split(",") if part.strip()]
     except ValueError:
-        if gpus == "auto":
-            return gpus
+        if devices == "auto":
+            return devices
         raise InputError(
-            f"trainer.gpus={gpus} is not allowed: type 0, a number, a list such as [0,1], or auto"
+            f"{key}={devices} is not allowed: type 0, a number, a list such as [0,1], or auto"
         ) from None
-    return numbers if "," in gpus else next(iter(numbers), 0)
+    return numbers if "," in devices else next(iter(numbers), 0)
 
 
-def count(devices: int | str | list[int], *, available: int) -> int:
+def count(devices: Gpus, *, available: int) -> int:
+    """How many these are, where -1 and "auto" mean all that are available."""
     if isinstance(devices, str):
-        devices = available if devices == "auto" else parse(devices) or 0
-    return len(devices) if isinstance(devices, list) else int(devices)
+        devices = parse(devices, key="trainer.devices")
+    if isinstance(devices, list):
+        return len(devices)
+    return available if devices in (-1, "auto") else int(devices or 0)

@@ -1,14 +1,14 @@
 """What a composed configuration may hold: every key is a parameter of the thing it configures."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pkgutil import resolve_name
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytorch_lightning as pl
-from hydra.utils import get_object
 
 from src.devices import choose_devices
 from src.errors import InputError
@@ -49,7 +49,7 @@ class Config:
     seed: int
     model: Model
     datamodule: Call
-    trainer: Node
+    trainer: Any  # checked against Lightning's Trainer
     callbacks: dict[str, Call]
     logger: dict[str, Call]
     ckpt: str | None
@@ -82,7 +82,13 @@ def check(config: Node) -> None:
         InputError: naming the key, what is allowed there, and the nearest valid key.
     """
     check_node(config, accepted(Config), path="")
-    check_node(config["trainer"], accepted(pl.Trainer) | accepted(choose_devices), path="trainer")
+    require(accepted(Config), config, path="")
+    require(accepted(Model), config["model"], path="model")
+    trainer = accepted(pl.Trainer) | accepted(choose_devices)
+    ours = ("available", "logger", "callbacks")  # the last two are groups of their own
+    check_node(
+        config["trainer"], {key: trainer[key] for key in trainer if key not in ours}, path="trainer"
+    )
 
 
 def check_node(node: Node, hints: Hints, *, path: str) -> None:
@@ -94,15 +100,22 @@ def check_node(node: Node, hints: Hints, *, path: str) -> None:
 
 
 def check_value(value: Any, hint: Any, *, path: str) -> None:
-    if isinstance(value, Mapping) and "_target_" in value:
+    if isinstance(value, Mapping):
+        check_mapping(value, hint, path=path)
+    elif not fits(value, hint):
+        raise InputError(f"{path}={value} is not allowed: type {path}=VALUE with {describe(hint)}")
+
+
+def check_mapping(value: Node, hint: Any, *, path: str) -> None:
+    if "_target_" in value:
         check_call(value, path=path)
     elif hint is Model:
         check_node(value, accepted(Model), path=path)
-    elif get_origin(hint) is dict and isinstance(value, Mapping):
+    elif get_origin(hint) is dict:
         for key, item in value.items():
             check_value(item, get_args(hint)[1], path=f"{path}.{key}")
-    elif not fits(value, hint):
-        raise InputError(f"{path}={value} is not allowed: type {path}=VALUE with {describe(hint)}")
+    elif hint == Call or not fits(value, hint):
+        raise InputError(f"{path}={dict(value)} names no class: add {path}._target_=PACKAGE.CLASS")
 
 
 def check_call(node: Call, *, path: str) -> None:
@@ -112,9 +125,20 @@ def check_call(node: Call, *, path: str) -> None:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return  # the target itself refuses what it does not know
     check_node(arguments, accepted(target), path=path)
-    required = [p.name for p in parameters if p.default is p.empty and p.name not in arguments]
-    if required and not node.get("_partial_"):
-        raise InputError(f"{path} lacks {required[0]}: add {path}.{required[0]}=VALUE")
+    if not node.get("_partial_") and "_args_" not in node:
+        required = [
+            p for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL
+        ]
+        require([parameter.name for parameter in required], arguments, path=path)
+
+
+def require(names: Collection[str], node: Node, *, path: str) -> None:
+    for name in names:
+        if name not in node:
+            prefix = f"{path}." if path else ""
+            raise InputError(
+                f"{path or 'the configuration'} lacks {name}: add {prefix}{name}=VALUE"
+            )
 
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
@@ -122,7 +146,7 @@ HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 def locate(name: str, *, path: str) -> Callable[..., Any]:
     try:
-        return get_object(name)
+        return resolve_name(name)
     except Exception as error:  # whatever importing it raises
         raise InputError(f"{path}._target_={name} cannot be imported: {error}") from error
 

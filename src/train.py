@@ -92,8 +92,13 @@ def report(run_dir: Path, metrics: dict[str, Any]) -> Panel:
     for split in ("train", "val", "test"):
         values = [metrics[key] for key in (f"{split}/g_loss", f"{split}/d_loss") if key in metrics]
         losses.add_row(split, *(f"{value:.4f}" for value in values))
-    lines = f"""
-look at samples.gif, curves.png and samples/ in the run folder, or type
-  python run.py task=generate labels=5 ckpt={run}
-  python run.py resume={run} trainer.max_epochs=N"""
-    return Panel(Group(losses, lines), title=str(run), expand=False)
+    lines = [
+        "\nlook at samples.gif, curves.png and samples/ in the run folder, or type",
+        f"  python run.py task=generate labels=5 ckpt={run}",
+        f"  python run.py resume={run} trainer.max_epochs=N",
+    ]
+    if (run_dir / "wandb" / "latest-run").exists():
+        lines += [f"  wandb leet {run}/wandb/latest-run", f"  wandb sync {run}/wandb/latest-run"]
+    if (run_dir / "tensorboard").exists():
+        lines += [f"  tensorboard --logdir {run}/tensorboard"]
+    return Panel(Group(losses, *lines), title=str(run), expand=False)

@@ -142,8 +142,8 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> No
         [torch.zeros(2)],
         torch.zeros(2),
         {"hyper_parameters": {"lr": 0.1}, "state_dict": {}},
-        {"hyper_parameters": None, "state_dict": {}},  # BUG: TypeError
-        {"hyper_parameters": {"model": "resnet50"}, "state_dict": {}},  # BUG: passes
+        {"hyper_parameters": None, "state_dict": {}},
+        {"hyper_parameters": {"model": "resnet50"}, "state_dict": {}},
     ],
     ids=["weights", "list", "tensor", "lightning", "no hyper-parameters", "its own model key"],
 )

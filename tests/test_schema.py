@@ -160,8 +160,6 @@ def test_a_key_of_former_versions_is_refused_with_its_successor(
     assert message == f"{path} is gone: use {RENAMED[path]}"
 
 
-# BUG: the schema takes every parameter of the Trainer and of choose_devices, also those that
-# build_trainer passes itself: TypeError, "got multiple values for keyword argument".
 @pytest.mark.parametrize("key", ["available", "logger", "callbacks"])
 def test_what_the_program_itself_passes_to_the_trainer_is_refused(
     default: dict[str, Any], key: str
@@ -229,20 +227,17 @@ def test_a_partial_call_may_lack_arguments(default: dict[str, Any]) -> None:
     assert message.endswith("add model.generator_optimizer.params=VALUE")
 
 
-# BUG: *args counts as a required argument, and _args_ fill none.
 def test_positional_arguments_are_accepted(default: dict[str, Any]) -> None:
     parts = [{"_target_": "torch.nn.Identity"}, {"_target_": "torch.nn.Identity"}]
     node = {"_target_": "torch.nn.Sequential", "_args_": parts}
     check(changed(default, "model.generator", node))
 
 
-# BUG: without _target_, a part of the model passes the check and fails in ConditionalGAN.
 @pytest.mark.parametrize("path", ["model.generator", "model.loss", "datamodule"])
 def test_a_part_without_a_target_is_refused(default: dict[str, Any], path: str) -> None:
     assert path in refusal(changed(default, path, {}))
 
 
-# BUG: nothing asks for the keys of the root, so that ~logger ends in OmegaConf's traceback.
 @pytest.mark.parametrize("path", ["datamodule", "logger", "trainer", "seed", "model.loss"])
 def test_a_missing_key_is_refused(default: dict[str, Any], path: str) -> None:
     config = deepcopy(default)
@@ -260,7 +255,6 @@ def test_a_target_that_cannot_be_imported_is_refused(default: dict[str, Any], ta
     assert message.startswith(f"model.generator._target_={target} cannot be imported: ")
 
 
-# BUG: hydra.utils.get_object also logs the error, so that the user reads four lines more.
 def test_a_target_that_cannot_be_imported_is_reported_once(
     default: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:

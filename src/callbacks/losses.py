@@ -48,9 +48,11 @@ class LossRecord(Callback):
         self.evaluated: list[Tensor] = []  # (g_loss, d_loss, 1) times images
         self.validation: Means = {}
         self.n_images, self.started_at = 0, perf_counter()
+        self.n_images_seen = 0  # since this process started
 
     @override
     def state_dict(self) -> dict[str, Any]:
+        # No copies: ``on_save_checkpoint``, which Lightning calls after this, still adds to them.
         return {name: getattr(self, name) for name in ("history", "sums", "counts")}
 
     @override
@@ -89,6 +91,7 @@ class LossRecord(Callback):
             self.sums[player] += mean * len(each)
             self.counts[player] += len(each)
         rate = self.n_images / (perf_counter() - self.started_at)
+        self.n_images_seen += self.n_images
         self.n_images, self.started_at = 0, perf_counter()
         self.latest = {
             "train/g_loss": means[0],

@@ -58,14 +58,16 @@ class EpochLines(Callback):
             for name, value in row.items()
             if name.endswith("_loss")
         )
-        speed = self.record.latest.get("images_per_second", 0.0)
-        return (
-            f"epoch {row['epoch']}/{trainer.max_epochs}  step {row['step']:,}  {losses}  "
-            f"{speed:,.0f} images/s  {self.time_left(trainer)} left"
-        )
+        last = trainer.max_epochs or -1
+        of = f"/{last}" if last > 0 else ""
+        return f"epoch {row['epoch']}{of}  step {row['step']:,}  {losses}  {self.pace(trainer)}"
 
-    def time_left(self, trainer: pl.Trainer) -> timedelta:
-        done = trainer.current_epoch + 1 - self.first_epoch
-        per_epoch = (perf_counter() - self.started_at) / done
+    def pace(self, trainer: pl.Trainer) -> str:
+        """Images per second over all of this run, and the time that its epochs will still take."""
+        elapsed_s = perf_counter() - self.started_at
+        speed = f"{self.record.n_images_seen / elapsed_s:,.0f} images/s"
         left = (trainer.max_epochs or 0) - trainer.current_epoch - 1
-        return timedelta(seconds=round(per_epoch * max(left, 0)))
+        if left < 1:
+            return speed
+        done = trainer.current_epoch + 1 - self.first_epoch
+        return f"{speed}  {timedelta(seconds=round(elapsed_s / done * left))} left"

@@ -56,6 +56,7 @@ class MNISTDataModule(InMemoryDataModule):
             pin_memory=pin_memory,
         )
         self.folder = Path(data_dir) / self.folder_name / "raw"
+        self.is_prepared = False
 
     def sources(self) -> list[Source]:
         """In the order of trying: public mirrors, then the only way through some firewalls."""
@@ -65,8 +66,11 @@ class MNISTDataModule(InMemoryDataModule):
 
     @override
     def prepare_data(self) -> None:
+        if self.is_prepared:  # Lightning calls this once for fit and again for test
+            return
         with folder_errors(self.folder):
             ensure_files(self.folder, self.md5s, self.sources())
+        self.is_prepared = True
 
     @override
     def load(self) -> tuple[Labelled, Labelled]:

@@ -107,7 +107,11 @@ class SturdyWandbLogger(WandbLogger):
     def _start(self) -> "Run":
         """A run in the wanted mode, or in the next humbler one that works."""
         modes = ["online", "offline", "disabled"]
-        for mode in modes[modes.index(_configured(self._mode)) :]:
+        wanted = _configured(self._mode)
+        if wanted == "online" and not has_key():
+            _wandb().termlog("no API key, so the run stays here; `wandb login` stores one")
+            wanted = "offline"
+        for mode in modes[modes.index(wanted) :]:
             with Forgiving(f"{mode} logging", self._warned):
                 if mode == "online":
                     require_server()
@@ -171,13 +175,17 @@ def _started(folder: Path) -> str:
     return folder.name.removeprefix("offline-").removeprefix("run-")
 
 
-def require_server() -> None:
-    """Raise unless there are credentials and a server that answers; never ask the terminal."""
+def has_key() -> bool:
+    """Whether this machine has credentials; never asks the terminal."""
     # Without the viewer query, which retries for five seconds when there is no network.
+    _wandb().setup(_wandb().Settings(x_disable_viewer=True, quiet=True))
+    return bool(_wandb().login(prompt=False, verify=False))
+
+
+def require_server() -> None:
+    """Raise unless the server answers in time."""
     wandb = _wandb()
-    settings = wandb.setup(wandb.Settings(x_disable_viewer=True, quiet=True)).settings
-    if not wandb.login(prompt=False, verify=False):
-        raise wandb.errors.UsageError("no API key; `wandb login` stores one")
+    settings = wandb.setup().settings
     if settings.http_proxy or settings.https_proxy:
         return  # a route that only wandb knows
     if silence := unreachable(f"{settings.base_url}/graphql", timeout_s=PROBE_TIMEOUT_S):
