@@ -28,6 +28,8 @@ def translate(arguments: Sequence[str]) -> list[str]:
     A translated line translates to itself: processes that a run starts read it again.
     """
     arguments = [argument.removeprefix("++") for argument in resume(arguments)]
+    # Python's argparse takes no flag between overrides.
+    arguments.sort(key=lambda argument: argument not in ("-m", "--multirun"))
     return [*filter(None, map(translate_one, arguments)), *torchrun_folder(arguments)]
 
 

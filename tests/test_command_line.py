@@ -42,6 +42,7 @@ TABLE = [
     (["labels=[0,1]"], ["++labels=[0,1]"]),
     (["-m", "seed=1,2,3"], ["-m", "++seed=1,2,3"]),
     (["--multirun", "logger=null,csv"], ["--multirun", "logger=null,csv"]),
+    (["seed=1,2", "-m"], ["-m", "++seed=1,2"]),
     (["hydra.run.dir=/tmp/here"], ["hydra.run.dir=/tmp/here"]),
     (["hydra/launcher=basic"], ["hydra/launcher=basic"]),
     (["+x=1"], ["+x=1"]),

@@ -1,0 +1,206 @@
+"""What only real processes show: being killed, several ranks, a sweep, and exit codes."""
+
+import csv
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from src.checkpoints import load_checkpoint
+
+ROOT = Path(__file__).parents[1]
+RUN = [sys.executable, str(ROOT / "run.py")]
+BASE = [
+    "datamodule=synthetic",
+    "print_config=false",
+    "logger=csv",
+    "trainer.log_every_n_steps=3",
+]
+
+
+def start(arguments: list[str], folder: Path, launcher: list[str] = RUN) -> subprocess.Popen[str]:
+    """Run in ``folder``, on one thread per rank, blind to any key of the machine's owner."""
+    environment = {key: value for key, value in os.environ.items() if "WANDB" not in key}
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HOME": str(folder)}
+    return subprocess.Popen(
+        [*launcher, *arguments],
+        cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str], *, code: int = 0) -> str:
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == code, output
+    return output
+
+
+def last_checkpoint(run: Path) -> dict[str, Any]:
+    return load_checkpoint(run / "checkpoints" / "last.ckpt")
+
+
+def await_step(run: Path, step: int, process: subprocess.Popen[str], before: str) -> None:
+    """Wait until metrics.csv has news, and speaks of ``step``: the middle of training."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        rows = metrics(run)
+        if rows != before and re.search(r"^(\d+),", rows, re.M) and last_step(rows) >= step:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"step {step} was not reached: {process.communicate()[0]}")
+
+
+def metrics(run: Path) -> str:
+    path = run / "metrics.csv"
+    return path.read_text() if path.is_file() else ""
+
+
+def last_step(rows: str) -> int:
+    return max(int(step) for step in re.findall(r"^(\d+),", rows, re.M))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("whole") / "run"
+    finish(start([*LONG, f"hydra.run.dir={run}"], run.parent))
+    return run
+
+
+LONG = [*BASE, "trainer.max_epochs=8", "model.ema_halflife_images=500"]  # 128 steps
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_and_stopped_ends_with_the_same_bits(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    arguments = [*LONG, f"hydra.run.dir={run}"]
+    kills = sorted(random.sample(range(3, 90), 3))
+    for step, number, code in [
+        (kills[0], signal.SIGKILL, -signal.SIGKILL),
+        (kills[1], signal.SIGTERM, 128 + signal.SIGTERM),
+        (kills[2], signal.SIGINT, 128 + signal.SIGINT),
+    ]:
+        before = metrics(run)
+        process = start(arguments, tmp_path)
+        await_step(run, step, process, before)
+        time.sleep(random.uniform(0, 0.05))
+        process.send_signal(number)
+        output = finish(process, code=code)
+        if number != signal.SIGKILL:
+            assert f"python run.py resume={run}" in output
+        arguments = [f"resume={run}"]
+    finish(start(arguments, tmp_path))
+    whole, pieces = last_checkpoint(uninterrupted), last_checkpoint(run)
+    assert pieces["global_step"] == whole["global_step"] == 128
+    assert same(pieces["state_dict"], whole["state_dict"])
+    assert same(pieces["optimizer_states"], whole["optimizer_states"])
+    assert losses(run) == losses(uninterrupted)
+    assert (run / "samples" / "epoch_0008.png").read_bytes() == (
+        uninterrupted / "samples" / "epoch_0008.png"
+    ).read_bytes()
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal to the bit, at any depth."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def losses(run: Path) -> list[tuple[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return [
+            (row["step"], row["val/g_loss"]) for row in csv.DictReader(file) if row["val/g_loss"]
+        ]
+
+
+def ranks(run: Path) -> list[dict[str, Any]]:
+    return [torch.load(run / f"rank_{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1"]
+TORCHRUN = [
+    sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+    str(ROOT / "run.py"),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "objective"),
+    [
+        (RUN, ["model/loss=relativistic", "model/penalties=[r1,r2]"]),
+        (TORCHRUN, ["model/loss=least_squares", "model.ema_halflife_images=500"]),
+    ],
+    ids=["lightning", "torchrun"],
+)
+def test_two_ranks_share_data_gradients_weights_and_one_folder(
+    tmp_path: Path, launcher: list[str], objective: list[str]
+) -> None:
+    probe = "+callbacks.probe={_target_: tests.ddp_probe.Probe, folder: '${run_dir}'}"
+    arguments = [*BASE, *TWO, *objective, "logger=wandb", probe]
+    finish(start(arguments, tmp_path, launcher))
+    (run,) = (tmp_path / "logs" / "runs").glob("*/*")
+    first, second = ranks(run)
+    # 1,024 images: 8 batches of 64 for each rank, no image in two of them.
+    together = torch.cat([first["seen"], second["seen"]]).flatten(1)
+    assert len(first["seen"]) == len(second["seen"]) == 512
+    assert len(torch.unique(together, dim=0)) == len(together)
+    latents = torch.cat([first["latents"], second["latents"]])
+    assert len(torch.unique(latents, dim=0)) == len(latents)
+    for rank in (first, second):
+        assert len(rank["errors"]) > 100
+        assert rank["errors"].max() < 1e-4
+    weights = [
+        {key: value for key, value in rank["weights"].items() if "running" not in key}
+        for rank in (first, second)
+    ]  # batch norm keeps each rank's own statistics; rank 0's are saved
+    assert same(*weights)
+    assert len(list(run.glob("wandb/*run-*"))) == 1
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    assert {path.name for path in (tmp_path / "logs").iterdir()} == {"runs"}
+
+
+@pytest.mark.slow
+def test_a_sweep_has_a_folder_and_a_wandb_run_per_job(tmp_path: Path) -> None:
+    finish(start([*BASE, "-m", "seed=1,2", "trainer.max_epochs=1", "logger=wandb"], tmp_path))
+    (sweep,) = (tmp_path / "logs" / "multiruns").iterdir()
+    weights = []
+    for job in ("0", "1"):
+        assert len(list((sweep / job).glob("wandb/offline-run-*"))) == 1
+        assert (sweep / job / "samples" / "epoch_0001.png").is_file()
+        weights.append(last_checkpoint(sweep / job)["state_dict"])
+    assert not same(*weights)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["trainer.max_epoch=3"], "there is no key trainer.max_epoch: did you mean"),
+        (["trainer.gpus=99"], "trainer.gpus=99 but this machine has"),
+        (["-m", "seed=1,2", "trainer.devices=2"], "-m runs one device per job"),
+        (["hydra.run.dir=/dev/null/x"], "/dev/null/x cannot be used (Not a directory)"),
+        (["task=generate", "ckpt=latest"], "there is no run under"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_a_code(
+    tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    output = finish(start([*BASE, *arguments], tmp_path), code=1)
+    lines = [line for line in output.splitlines() if not line.startswith("[")]  # Hydra's sweeper
+    assert len(lines) == 1, output
+    assert lines[0].startswith("error: ")
+    assert sentence in lines[0]
