@@ -1,10 +1,10 @@
 """The conditional GAN: one adversarial step, and generation."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,16 @@ TRAIN, EVALUATE = 0, 1  # streams of random numbers
 
 
 def random_stream(*keys: int) -> int:
-    """Seed of the stream that ``keys`` name: distinct keys give independent streams."""
-    return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> 1)
+    """Seed of the stream that ``keys`` name: a hash, so that distinct keys are independent."""
+    digest = hashlib.blake2b(repr(keys).encode(), digest_size=7).digest()
+    return int.from_bytes(digest, "little")
+
+
+def seed_device(device: torch.device, seed: int) -> None:
+    """Seed only what a step draws from; ``torch.manual_seed`` asks every backend, for 0.2 ms."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 @contextmanager
@@ -113,7 +121,7 @@ class ConditionalGAN(pl.LightningModule):
     @override
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Losses:
         when = self.current_epoch, batch_idx
-        torch.manual_seed(random_stream(self.seed, TRAIN, self.global_rank, *when))
+        seed_device(self.device, random_stream(self.seed, TRAIN, self.global_rank, *when))
         trains_generator = (batch_idx + 1) % self.discriminator_steps == 0
         real = Labelled(*batch)
         with torch.set_grad_enabled(trains_generator):
@@ -178,7 +186,7 @@ class ConditionalGAN(pl.LightningModule):
 
     def evaluation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Losses:
         """Both losses without penalties, on the same latents in every epoch."""
-        torch.manual_seed(random_stream(self.seed, EVALUATE, self.global_rank, batch_idx))
+        seed_device(self.device, random_stream(self.seed, EVALUATE, self.global_rank, batch_idx))
         real = Labelled(*batch)
         logits = self.judge(real, self.imagine(real.labels))
         return {

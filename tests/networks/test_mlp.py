@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.networks.mlp import Discriminator, Generator
+from src.networks.mlp import Discriminator, Dropout, Generator
 
 K, Z = 10, 100
 
@@ -137,3 +137,14 @@ def test_a_logit_depends_on_its_own_image_and_label_only() -> None:
         assert reached.tolist() == [i == j for j in range(5)]
     relabelled = discriminator(images, torch.tensor([0, 1, 7, 3, 4]))
     assert (relabelled != logits).tolist() == [False, False, True, False, False]
+
+
+def test_dropout_is_torchs_in_mean_scale_and_gradient() -> None:
+    torch.manual_seed(0)
+    ones = torch.ones(400, 500, requires_grad=True)
+    dropped = Dropout(0.4)(ones)
+    dropped.sum().backward()
+    assert set(dropped.unique().tolist()) == {0.0, pytest.approx(1 / 0.6)}
+    assert (dropped > 0).float().mean().item() == pytest.approx(0.6, abs=0.005)  # 4 sigma
+    assert torch.equal(ones.grad, dropped.detach())
+    assert torch.equal(Dropout(0.4).eval()(ones), ones)
