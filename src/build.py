@@ -52,11 +52,21 @@ def make(node: DictConfig) -> Any:
 
 
 def build_model(cfg: DictConfig) -> ConditionalGAN:
-    """The GAN, with the whole configuration as its hyper-parameters."""
+    """The GAN, with the whole configuration and its size as its hyper-parameters."""
     model = make(cfg.model)
     gan = ConditionalGAN(**{part: model[part] for part in PARTS}, seed=cfg.seed)
-    gan.save_hyperparameters(plain(cfg))
+    gan.save_hyperparameters(plain(cfg) | size(gan))
     return gan
+
+
+def size(gan: ConditionalGAN) -> dict[str, int]:
+    total = sum(weight.numel() for weight in gan.parameters())
+    trainable = sum(weight.numel() for weight in gan.parameters() if weight.requires_grad)
+    return {
+        "model/params_total": total,
+        "model/params_trainable": trainable,
+        "model/params_not_trainable": total - trainable,
+    }
 
 
 def build_datamodule(cfg: DictConfig) -> pl.LightningDataModule:

@@ -97,8 +97,8 @@ def report(run_dir: Path, metrics: dict[str, Any]) -> Panel:
         f"  python run.py task=generate labels=5 ckpt={run}",
         f"  python run.py resume={run} trainer.max_epochs=N",
     ]
-    if (run_dir / "wandb" / "latest-run").exists():
-        lines += [f"  wandb leet {run}/wandb/latest-run", f"  wandb sync {run}/wandb/latest-run"]
+    if list(run_dir.glob("wandb/offline-run-*")):
+        lines += [f"  wandb leet {run}/wandb/latest-run", f"  wandb sync {run}/wandb/offline-run-*"]
     if (run_dir / "tensorboard").exists():
         lines += [f"  tensorboard --logdir {run}/tensorboard"]
     return Panel(Group(losses, *lines), title=str(run), expand=False)

@@ -54,6 +54,10 @@ def rows(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def last(run: Path) -> dict[str, Any]:
+    return load_checkpoint(run / "checkpoints" / "last.ckpt")
+
+
 def steps_of(run: Path, metric: str) -> list[int]:
     return [int(row["step"]) for row in rows(run) if row[metric]]
 
@@ -185,6 +189,14 @@ def test_a_loaded_gan_generates_what_the_trained_one_did(run: Path) -> None:
     fixed = torch.randn(8, gan.latent_dim, generator=torch.Generator().manual_seed(0))
     corner = gan.generate(fixed[:1].repeat(10, 1), labels)[3, 0]  # first row, a three
     assert np.array_equal(grid[4:60:2, 2 * (3 * 30 + 2) : 2 * (3 * 30 + 30) : 2, 0], corner)
+
+
+def test_hyper_parameters_hold_the_configuration_and_the_size(run: Path) -> None:
+    saved = last(run)["hyper_parameters"]
+    assert saved["model"]["lr"] == 2e-4
+    assert saved["datamodule"]["batch_size"] == 32
+    assert saved["model/params_total"] == saved["model/params_trainable"] == 2_444_377
+    assert saved["model/params_not_trainable"] == 0
 
 
 def test_chunks_do_not_repeat(run: Path) -> None:
