@@ -44,7 +44,8 @@ class LossRecord(Callback):
         self.latest: Means = {}
         self.history: list[Means] = []
         self.pending: dict[str, list[Tensor]] = {name: [] for name in PLAYERS}
-        self.sums, self.counts = [0.0, 0.0], [0, 0]  # of this epoch, for each player
+        self.sums = dict.fromkeys(PLAYERS, 0.0)  # of this epoch
+        self.counts = dict.fromkeys(PLAYERS, 0)
         self.evaluated: list[Tensor] = []  # (g_loss, d_loss, 1) times images
         self.validation: Means = {}
         self.n_images, self.started_at = 0, perf_counter()
@@ -80,31 +81,28 @@ class LossRecord(Callback):
 
     def report(self, trainer: pl.Trainer) -> None:
         """Read the pending losses back, refuse NaN, and publish their means."""
-        if not self.pending["g_loss"]:
+        names = [name for name in PLAYERS if self.pending[name]]
+        if not names:
             return
-        losses = [torch.stack(self.pending[name]).tolist() for name in PLAYERS]
-        means = mean_over_ranks(trainer, [sum(each) / len(each) for each in losses])
+        losses = {name: torch.stack(self.pending[name]).tolist() for name in names}
+        means = mean_over_ranks(trainer, [sum(each) / len(each) for each in losses.values()])
         if not all(map(math.isfinite, means)):
             raise self.not_finite(trainer.global_step, losses)
         self.pending = {name: [] for name in PLAYERS}
-        for player, (mean, each) in enumerate(zip(means, losses, strict=True)):
-            self.sums[player] += mean * len(each)
-            self.counts[player] += len(each)
-        rate = self.n_images / (perf_counter() - self.started_at)
+        for name, mean in zip(names, means, strict=True):
+            self.sums[name] += mean * len(losses[name])
+            self.counts[name] += len(losses[name])
+            self.latest[f"train/{name}"] = mean
+        self.latest["images_per_second"] = self.n_images / (perf_counter() - self.started_at)
         self.n_images_seen += self.n_images
         self.n_images, self.started_at = 0, perf_counter()
-        self.latest = {
-            "train/g_loss": means[0],
-            "train/d_loss": means[1],
-            "images_per_second": rate,
-        }
         publish(trainer, self.latest | learning_rates(trainer))
 
-    def not_finite(self, step: int, losses: list[list[float]]) -> InputError:
+    def not_finite(self, step: int, losses: dict[str, list[float]]) -> InputError:
         """Name the first loss that is NaN or infinite, in lists that end at ``step``."""
         found = [
-            (step - (len(each) - 1 - i) * len(losses[0]) // len(each), name)
-            for name, each in zip(PLAYERS, losses, strict=True)
+            (step - (len(each) - 1 - i) * len(losses.get("g_loss", [])) // len(each), name)
+            for name, each in losses.items()
             for i, loss in enumerate(each)
             if not math.isfinite(loss)
         ]
@@ -125,9 +123,8 @@ class LossRecord(Callback):
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.report(trainer)
-        pairs = zip(PLAYERS, self.sums, self.counts, strict=True)
-        means = {f"train/{name}": total / count for name, total, count in pairs if count}
-        self.sums, self.counts = [0.0, 0.0], [0, 0]
+        means = {f"train/{name}": self.sums[name] / n for name, n in self.counts.items() if n}
+        self.sums, self.counts = dict.fromkeys(PLAYERS, 0.0), dict.fromkeys(PLAYERS, 0)
         pl_module.log_dict(means, logger=False)
         row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         self.history.append(row | means | self.validation)

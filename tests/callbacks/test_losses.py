@@ -277,15 +277,17 @@ def test_a_resumed_run_has_the_history_and_the_epoch_means_of_an_uninterrupted_o
     resumed = LossRecord(tmp_path / "resumed")
     resumed.load_state_dict(state["callbacks"]["LossRecord"])
     assert resumed.history == record.history[:1]
-    assert resumed.sums == pytest.approx([28.0, 280.0])  # 4 + 8 + 16, and the window is not lost
-    assert resumed.counts == [3, 3]
+    assert resumed.sums == pytest.approx(
+        {"g_loss": 28.0, "d_loss": 280.0}
+    )  # 4 + 8 + 16, and the window is not lost
+    assert resumed.counts == {"g_loss": 3, "d_loss": 3}
 
 
 def test_the_state_makes_a_round_trip_through_a_safe_file(
     record: LossRecord, tmp_path: Path
 ) -> None:
     fit(record, Scripted([FIVE]))
-    record.sums, record.counts = [1.5, 2.5], [1, 2]
+    record.sums, record.counts = {"g_loss": 1.5, "d_loss": 2.5}, {"g_loss": 1, "d_loss": 2}
     torch.save(record.state_dict(), tmp_path / "state")
     restored = LossRecord(tmp_path)
     restored.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
