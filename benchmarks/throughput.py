@@ -5,7 +5,8 @@
 Four arms train the same networks and objective on MNIST for ``steps`` batches, one after the other
 in every round, so that a noisy machine disturbs all alike; medians over rounds are reported.
 
-- fit: ``Trainer.fit`` as ``python run.py`` uses it, loggers and progress included
+- fit: ``Trainer.fit`` as ``python run.py logger=csv`` uses it, from an epoch's first batch to its
+  last, with the losses' way to metrics.csv; validation, pictures and checkpoints are not timed
 - bare: the same step written out in plain torch over the same uint8 tensors (the limit)
 - loader: that bare step, fed by torchvision's MNIST with ToTensor and Normalize in a DataLoader
 - script: as most public GAN scripts do: that loader, real and fake apart, the discriminator's

@@ -73,11 +73,11 @@ def build_datamodule(cfg: DictConfig) -> pl.LightningDataModule:
     return make(cfg.datamodule)
 
 
-def build_callbacks(cfg: DictConfig) -> list[Callback]:
+def build_callbacks(cfg: DictConfig, *, bar: bool) -> list[Callback]:
     """Those that every run has, then those of the ``callbacks`` group."""
     run_dir = Path(cfg.run_dir)
     record = LossRecord(run_dir)
-    always = [record, make_progress(record), StopOnSignal(run_dir)]
+    always = [record, make_progress(record, bar=bar), StopOnSignal(run_dir)]
     return [*always, *map(make, cfg.callbacks.values())]
 
 
@@ -86,14 +86,16 @@ def build_loggers(cfg: DictConfig) -> list[Logger]:
 
 
 def build_trainer(cfg: DictConfig) -> pl.Trainer:
-    callbacks = build_callbacks(cfg)
-    defaults: dict[str, Any] = {
-        "enable_checkpointing": any(isinstance(each, ModelCheckpoint) for each in callbacks),
-        "enable_progress_bar": sys.stdout.isatty(),
-        "plugins": [AtomicCheckpointIO()],
-    }
-    arguments = defaults | trainer_arguments(cfg, available=n_gpus())
-    return pl.Trainer(**arguments, callbacks=callbacks, logger=build_loggers(cfg))
+    arguments = trainer_arguments(cfg, available=n_gpus())
+    arguments.setdefault("enable_progress_bar", sys.stdout.isatty())
+    callbacks = build_callbacks(cfg, bar=arguments["enable_progress_bar"])
+    saves = any(isinstance(each, ModelCheckpoint) for each in callbacks)
+    defaults: dict[str, Any] = {"enable_checkpointing": saves, "plugins": [AtomicCheckpointIO()]}
+    loggers = build_loggers(cfg)
+    try:
+        return pl.Trainer(**defaults | arguments, callbacks=callbacks, logger=loggers)
+    except (MisconfigurationException, ValueError) as error:
+        raise InputError(f"the trainer cannot be built: {error}") from error
 
 
 def trainer_arguments(cfg: DictConfig, *, available: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, loaded without executing anything."""
+"""Checkpoint files: written whole or not at all, loaded without unpickling code."""
 
 import io
 import os
@@ -46,7 +46,7 @@ def write_through(path: Path, content: memoryview) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of this project onto the CPU; nothing in it is executed."""
+    """Read a checkpoint of this project onto the CPU, tensors and plain containers only."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what foreign bytes unpickle to is anybody's guess

@@ -27,6 +27,8 @@ def translate(arguments: Sequence[str]) -> list[str]:
     names the nearest), and ``resume=RUN`` becomes what is recorded in RUN, in the same folder.
     A translated line translates to itself: processes that a run starts read it again.
     """
+    if {"-sc", "--shell-completion"} & set(arguments):
+        return list(arguments)
     arguments = [argument.removeprefix("++") for argument in resume(arguments)]
     # Python's argparse takes no flag between overrides.
     arguments.sort(key=lambda argument: argument not in ("-m", "--multirun"))
@@ -55,21 +57,27 @@ def options(group: str) -> str:
 
 def resume(arguments: Sequence[str]) -> list[str]:
     """Prepend what RUN was started with, if ``resume=RUN`` is among the arguments."""
-    names = [argument for argument in arguments if argument.startswith("resume=")]
-    if not names or names[-1] == "resume=null":
+    names = [argument for argument in arguments if re.match(r"\+*resume=", argument)]
+    is_translated = any(argument.startswith("hydra.run.dir=") for argument in arguments)
+    if not names or names[-1].endswith("resume=null") or is_translated:
         return list(arguments)
     rest = [argument for argument in arguments if argument not in names]
-    run = find_run(names[-1].removeprefix("resume="))
+    run = find_run(names[-1].partition("=")[2])
     recorded = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text())
     kept = [line for line in recorded if not re.match(r"\+*resume=", line)]
-    # A job of a search goes on alone.
-    return [*kept, *rest, f"++resume='{run}'", f"hydra.run.dir='{run}'", "hydra.mode=RUN"]
+    # A job of a search goes on alone, and the record changes only once the options are accepted.
+    hydra = [f"hydra.run.dir='{run}'", "hydra.mode=RUN", "hydra.output_subdir=null"]
+    return [*kept, *rest, f"++resume='{run}'", *hydra]
 
 
 def find_run(name: str) -> Path:
     """The run folder that ``resume=name`` means."""
     name = name.strip("'\"")
-    run = newest_run(Path.cwd() / "logs") if name == "latest" else Path(name).absolute()
+    run = (
+        newest_run(Path.cwd() / "logs", holding="config.yaml")
+        if name == "latest"
+        else Path(name).absolute()
+    )
     if not (run / ".hydra" / "overrides.yaml").is_file():
         raise InputError(f"resume={name} is not a run folder: name one, or type resume=latest")
     return run

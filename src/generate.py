@@ -16,6 +16,7 @@ from src.errors import InputError
 from src.images import grid
 from src.models.gan import ConditionalGAN
 from src.runs import find_checkpoint
+from src.schema import check_saved_model
 
 log = logging.getLogger(__name__)
 CHUNK = 1_000  # images at a time; part of what a seed means, so a constant
@@ -29,7 +30,9 @@ def generate(cfg: DictConfig) -> None:
     images = torch.cat(list(sample(gan, labels, seed=cfg.seed)))
     folder = Path(cfg.run_dir)
     np.savez_compressed(folder / "samples.npz", images=images.numpy(), labels=labels.numpy())
-    grid(images[:400], columns=min(cfg.n, 20)).save(folder / "samples.png")
+    columns = min(cfg.n, 20)
+    first = images.view(-1, cfg.n, *images.shape[1:])[:, :columns].flatten(0, 1)  # of each class
+    grid(first, columns=columns).save(folder / "samples.png")
     log.info(f"{len(images):,} images from {path}\nin {folder}: samples.npz, samples.png")
 
 
@@ -42,6 +45,7 @@ def ckpt_name(cfg: DictConfig) -> str:
 def load_gan(path: Path) -> ConditionalGAN:
     """The GAN as it was configured and trained, for generating; no data set is needed."""
     checkpoint = load_checkpoint(path)
+    check_saved_model(checkpoint["hyper_parameters"]["model"])
     gan = build_model(OmegaConf.create(checkpoint["hyper_parameters"]))
     try:
         gan.load_state_dict(checkpoint["state_dict"])

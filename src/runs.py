@@ -5,17 +5,18 @@ from pathlib import Path
 from src.errors import InputError
 
 
-def newest_run(logs: Path) -> Path:
-    """The run folder under ``logs`` that was started last."""
-    records = [*logs.glob("runs/*/*/.hydra"), *logs.glob("multiruns/*/*/.hydra")]
-    if not records:
+def newest_run(logs: Path, *, holding: str) -> Path:
+    """The run folder under ``logs`` whose file ``holding`` is the newest."""
+    files = [*logs.glob(f"runs/*/*/{holding}"), *logs.glob(f"multiruns/*/*/{holding}")]
+    if not files:
         raise InputError(f"there is no run under {logs} yet: name a folder, or train one first")
-    return max(records, key=lambda record: record.stat().st_mtime).parent
+    newest = max(files, key=lambda file: file.stat().st_mtime)
+    return logs.joinpath(*newest.relative_to(logs).parts[:3])
 
 
 def find_checkpoint(name: str, *, logs: Path) -> Path:
     """The file that ``ckpt=name`` means: a file, a run folder's last one, or ``latest``."""
-    path = newest_run(logs) if name == "latest" else Path(name)
+    path = newest_run(logs, holding="checkpoints/last.ckpt") if name == "latest" else Path(name)
     if path.is_dir():
         path = path / "checkpoints" / "last.ckpt"
     if not path.is_file():

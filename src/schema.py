@@ -1,7 +1,7 @@
 """What a composed configuration may hold: every key is a parameter of the thing it configures."""
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pkgutil import resolve_name
@@ -66,6 +66,19 @@ class Config:
     run_dir: str
 
 
+LEAST = {
+    "seed": 0,
+    "n": 1,
+    "model.lr": 0,
+    "model.lr_g": 0,
+    "model.lr_d": 0,
+    "model.n_classes": 1,
+    "model.latent_dim": 1,
+    "model.channels": 1,
+    "model.img_size": 1,
+    "model.discriminator_steps": 1,
+    "model.ema_halflife_images": 1,
+}
 RENAMED = {
     "trainer.weights_summary": "trainer.enable_model_summary",
     "trainer.progress_bar_refresh_rate": "trainer.enable_progress_bar",
@@ -91,6 +104,24 @@ def check(config: Node) -> None:
     )
 
 
+def check_saved_model(model: Node) -> None:
+    """Refuse a checkpoint's ``model`` group that does not fit, or names code from elsewhere."""
+    check_mapping(model, Model, path="model")
+    require(accepted(Model), model, path="model")
+    for part in model.values():
+        for name in targets(part):
+            if not name.startswith(("src.", "torch.")):
+                raise InputError(f"the checkpoint names {name}, which is neither src. nor torch.")
+
+
+def targets(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        for item in node.values():
+            yield from targets(item)
+
+
 def check_node(node: Node, hints: Hints, *, path: str) -> None:
     for key, value in node.items():
         full_key = f"{path}.{key}" if path else str(key)
@@ -104,6 +135,8 @@ def check_value(value: Any, hint: Any, *, path: str) -> None:
         check_mapping(value, hint, path=path)
     elif not fits(value, hint):
         raise InputError(f"{path}={value} is not allowed: type {path}=VALUE with {describe(hint)}")
+    elif value is not None and path in LEAST and value < LEAST[path]:
+        raise InputError(f"{path}={value} is not allowed: type {path}={LEAST[path]} or more")
 
 
 def check_mapping(value: Node, hint: Any, *, path: str) -> None:

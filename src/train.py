@@ -1,9 +1,13 @@
 """Train a GAN from its configuration to a reviewed run."""
 
+import logging
+import math
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
@@ -12,20 +16,46 @@ from rich.panel import Panel
 from rich.table import Table
 
 from src.build import build_datamodule, build_model, build_trainer
-from src.callbacks.losses import LossRecord
+from src.callbacks.losses import DivergenceError, LossRecord
 from src.checkpoints import load_checkpoint, require_same_model
 from src.config import plain, tree
 from src.errors import InputError
 from src.loggers.wandb import close_wandb
+from src.models.gan import ConditionalGAN
 from src.runs import find_checkpoint
+
+log = logging.getLogger(__name__)
 
 
 def train(cfg: DictConfig) -> float | None:
     """Fit, then test; return the metric that a search optimizes, if one is named."""
-    claim_folder(cfg)
     checkpoint = checkpoint_to_continue(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     gan, datamodule, trainer = build_model(cfg), build_datamodule(cfg), build_trainer(cfg)
+    if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        claim_folder(cfg)
+    try:
+        metrics = fit_and_test(cfg, gan, datamodule, trainer, checkpoint)
+    except DivergenceError as error:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            raise
+        log.error("%s", error)  # noqa: TRY400 - one point of a search, whose others go on
+        return math.inf
+    finally:
+        close_wandb()
+    if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        show(report(Path(cfg.run_dir), metrics))
+    return read(metrics, cfg.optimized_metric)
+
+
+def fit_and_test(
+    cfg: DictConfig,
+    gan: ConditionalGAN,
+    datamodule: pl.LightningDataModule,
+    trainer: pl.Trainer,
+    checkpoint: Path | None,
+) -> dict[str, Any]:
+    """The metrics of both."""
     try:
         trainer.fit(gan, datamodule, ckpt_path=checkpoint, weights_only=True)
         metrics = last_losses(trainer) | trainer.callback_metrics
@@ -34,25 +64,30 @@ def train(cfg: DictConfig) -> float | None:
             metrics |= trainer.callback_metrics
     except MisconfigurationException as error:
         raise InputError(str(error)) from error
-    finally:
-        close_wandb()
-    if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        Console().print(report(Path(cfg.run_dir), metrics))
-    return read(metrics, cfg.optimized_metric)
+    except OSError as error:
+        raise InputError(
+            f"the run folder cannot be written ({error}): free some space, "
+            f"then type python run.py resume={cfg.run_dir}"
+        ) from error
+    return metrics
 
 
 @rank_zero_only
 def claim_folder(cfg: DictConfig) -> None:
     """Save the configuration in the run folder, which must not belong to another run."""
     run_dir = Path(cfg.run_dir)
-    if cfg.resume is None and (run_dir / "checkpoints").exists():
+    try:
+        with (run_dir / "config.yaml").open("x" if cfg.resume is None else "w") as file:
+            file.write(OmegaConf.to_yaml(cfg))
+    except FileExistsError:
         raise InputError(
             f"{run_dir} already holds a run: type resume={run_dir} to continue it, "
             "or hydra.run.dir=PATH for another folder"
-        )
-    OmegaConf.save(cfg, run_dir / "config.yaml")
+        ) from None
     with (run_dir / "config_tree.txt").open("w", encoding="utf-8") as file:
         Console(file=file, width=120).print(tree(plain(cfg)))
+    if cfg.resume is not None:
+        OmegaConf.save(HydraConfig.get().overrides.task, run_dir / ".hydra" / "overrides.yaml")
 
 
 def checkpoint_to_continue(cfg: DictConfig) -> Path | None:
@@ -102,3 +137,10 @@ def report(run_dir: Path, metrics: dict[str, Any]) -> Panel:
     if (run_dir / "tensorboard").exists():
         lines += [f"  tensorboard --logdir {run}/tensorboard"]
     return Panel(Group(losses, *lines), title=str(run), expand=False)
+
+
+def show(panel: Panel) -> None:
+    """Print it wide enough that no command is broken into lines."""
+    console = Console()
+    width = console.measure(panel, options=console.options.update(width=200)).maximum
+    console.print(panel, width=max(console.width, width), no_wrap=True, crop=False)

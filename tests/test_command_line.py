@@ -126,6 +126,7 @@ def test_resume_repeats_the_run_s_options_in_its_folder(tmp_path: Path) -> None:
         f"++resume='{run}'",
         f"hydra.run.dir='{run}'",
         "hydra.mode=RUN",
+        "hydra.output_subdir=null",
     ]
 
 
@@ -184,7 +185,8 @@ def test_resuming_one_job_of_a_search_is_one_run(tmp_path: Path) -> None:
 def test_resume_latest_means_the_run_that_was_started_last(tmp_path: Path) -> None:
     for name, started_at in {"11-00-00": 200, "12-00-00": 300, "10-00-00": 100}.items():
         run = started(tmp_path / "logs" / "runs" / "2026-01-01" / name, [f"++ckpt={name}"])
-        os.utime(run / ".hydra", (started_at, started_at))
+        (run / "config.yaml").touch()
+        os.utime(run / "config.yaml", (started_at, started_at))
     arguments = translate(["resume=latest"])
     newest = tmp_path / "logs" / "runs" / "2026-01-01" / "12-00-00"
     assert arguments == [
@@ -192,6 +194,7 @@ def test_resume_latest_means_the_run_that_was_started_last(tmp_path: Path) -> No
         f"++resume='{newest}'",
         f"hydra.run.dir='{newest}'",
         "hydra.mode=RUN",
+        "hydra.output_subdir=null",
     ]
 
 

@@ -82,11 +82,13 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_same_bits(
 ) -> None:
     run = tmp_path / "run"
     arguments = [*LONG, f"hydra.run.dir={run}"]
-    kills = sorted(random.sample(range(3, 90), 3))
+    kills = sorted(random.sample(range(17, 100), 4))
+    print("stopped at", kills)
     for step, number, code in [
         (kills[0], signal.SIGKILL, -signal.SIGKILL),
         (kills[1], signal.SIGTERM, 128 + signal.SIGTERM),
-        (kills[2], signal.SIGINT, 128 + signal.SIGINT),
+        (kills[2], signal.SIGKILL, -signal.SIGKILL),
+        (kills[3], signal.SIGINT, 128 + signal.SIGINT),
     ]:
         before = metrics(run)
         process = start(arguments, tmp_path)

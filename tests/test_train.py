@@ -4,14 +4,20 @@ import csv
 import shutil
 from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from src.build import build_datamodule, build_model
+from src.callbacks.samples import SampleGrid
 from src.checkpoints import load_checkpoint
 from src.errors import InputError
 from src.generate import choose_labels, generate, load_gan, sample
@@ -41,6 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
     """A copy of it to work on."""
+    (tmp_path / ".hydra").mkdir()
     return shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
 
 
@@ -150,6 +157,58 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
     assert path.read_bytes() == before
 
 
+def test_a_refused_resume_leaves_the_record_alone(typed: Compose, run: Path) -> None:
+    before = (run / "config.yaml").read_bytes()
+    cfg = typed(*TINY, "model.lr=1e-3")
+    cfg.resume = str(run)
+    with pytest.raises(InputError, match=r"model.lr=0.0002, not 0.001"):
+        train(cfg)
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_the_best_checkpoints_are_tracked_through_a_resume(typed: Compose, tmp_path: Path) -> None:
+    train(typed(*TINY, "logger=csv"))
+    run = tmp_path
+    (run / ".hydra").mkdir()
+    cfg = typed(*TINY, "trainer.max_epochs=6", "trainer.check_val_every_n_epoch=2", "logger=csv")
+    cfg.resume = str(run)
+    train(cfg)
+    values = {int(row["step"]): float(row["val/g_loss"]) for row in rows(run) if row["val/g_loss"]}
+    assert list(values) == [8, 16, 32, 48]
+    best = sorted(sorted(values, key=values.__getitem__)[:2])
+    kept = sorted(int(path.stem[5:]) for path in (run / "checkpoints").glob("best-*.ckpt"))
+    assert kept == best
+    callbacks = last(run)["callbacks"]
+    (tracked,) = (
+        c["best_k_models"] for c in callbacks.values() if c.get("monitor") == "val/g_loss"
+    )
+    assert sorted(int(Path(path).stem[5:]) for path in tracked) == best
+
+
+def test_one_diverged_point_does_not_end_a_search(
+    typed: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = typed(*TINY, "logger=null", "model.lr=1e30")
+    sweep = SimpleNamespace(mode=RunMode.MULTIRUN)
+    monkeypatch.setattr(HydraConfig, "get", lambda: sweep)
+    assert train(cfg) == float("inf")
+
+
+def test_an_exception_still_leaves_the_film(typed: Compose, tmp_path: Path) -> None:
+    class Stop(pl.Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            if trainer.current_epoch == 1:
+                raise KeyError("anything")
+
+    film = SampleGrid(tmp_path / "samples", rows=1)
+    trainer = pl.Trainer(accelerator="cpu", max_epochs=2, callbacks=[film, Stop()], logger=False,
+                         enable_checkpointing=False, enable_progress_bar=False)  # fmt: skip
+    cfg = typed(*TINY)
+    with pytest.raises(KeyError):
+        trainer.fit(build_model(cfg), build_datamodule(cfg))
+    assert (tmp_path / "samples.gif").is_file()
+
+
 # --- generate -----------------------------------------------------------------------------------
 
 
@@ -197,6 +256,20 @@ def test_hyper_parameters_hold_the_configuration_and_the_size(run: Path) -> None
     assert saved["datamodule"]["batch_size"] == 32
     assert saved["model/params_total"] == saved["model/params_trainable"] == 2_444_377
     assert saved["model/params_not_trainable"] == 0
+
+
+def test_a_checkpoint_cannot_name_foreign_code(run: Path) -> None:
+    path = run / "checkpoints" / "last.ckpt"
+    checkpoint = last(run)
+    checkpoint["hyper_parameters"]["model"]["loss"] = {"_target_": "pathlib.Path"}
+    torch.save(checkpoint, path)
+    with pytest.raises(InputError, match=r"names pathlib.Path, which is neither"):
+        load_gan(path)
+
+
+def test_the_picture_shows_every_class(run: Path, typed: Compose) -> None:
+    generated(typed, run, f"ckpt={run}", "n=30")
+    assert size(run / "samples.png") == (2 * (20 * 30 + 2), 2 * (10 * 30 + 2))
 
 
 def test_chunks_do_not_repeat(run: Path) -> None:

@@ -30,6 +30,10 @@ def mean_over_ranks(trainer: pl.Trainer, values: Iterable[float]) -> list[float]
     return trainer.strategy.reduce(means, reduce_op="mean").tolist()
 
 
+class DivergenceError(InputError):
+    """A loss that is NaN or infinite."""
+
+
 class LossRecord(Callback):
     """Keeps the losses that the steps return on the device, and reads them back now and then.
 
@@ -98,7 +102,7 @@ class LossRecord(Callback):
         self.n_images, self.started_at = 0, perf_counter()
         publish(trainer, self.latest | learning_rates(trainer))
 
-    def not_finite(self, step: int, losses: dict[str, list[float]]) -> InputError:
+    def not_finite(self, step: int, losses: dict[str, list[float]]) -> DivergenceError:
         """Name the first loss that is NaN or infinite, in lists that end at ``step``."""
         found = [
             (step - (len(each) - 1 - i) * len(losses.get("g_loss", [])) // len(each), name)
@@ -108,10 +112,10 @@ class LossRecord(Callback):
         ]
         bad_step, name = min(found, default=(step, "a loss on another device"))
         last = self.run_dir / "checkpoints" / "last.ckpt"
-        return InputError(
+        return DivergenceError(
             f"{name} is not finite at generator step {bad_step}: the run was stopped, and "
             f"{f'{last} is the last good checkpoint' if last.is_file() else 'no checkpoint exists'}"
-            "; type a smaller model.lr, or a penalty such as model/penalties=[r1,r2]"
+            "; start again with a smaller model.lr, or a penalty such as model/penalties=[r1,r2]"
         )
 
     @override
@@ -164,6 +168,10 @@ class LossRecord(Callback):
         if trainer.sanity_checking:
             return {}
         means = {f"{split}/{name}": sums[i] / sums[-1] for i, name in enumerate(PLAYERS)}
+        if not all(map(math.isfinite, means.values())):
+            raise self.not_finite(
+                trainer.global_step, {name: [means[f"{split}/{name}"]] for name in PLAYERS}
+            )
         pl_module.log_dict(means, logger=False)
         publish(trainer, means)
         return means

@@ -1,7 +1,6 @@
 """What a person sees while a run goes on."""
 
 import logging
-import sys
 from datetime import timedelta
 from time import perf_counter
 from typing import Any
@@ -15,9 +14,9 @@ from src.callbacks.losses import LossRecord
 log = logging.getLogger(__name__)
 
 
-def make_progress(record: LossRecord) -> Callback:
-    """A bar on a terminal; one plain line per epoch elsewhere, as in a log file."""
-    return ProgressBar(record) if sys.stdout.isatty() else EpochLines(record)
+def make_progress(record: LossRecord, *, bar: bool) -> Callback:
+    """A bar, as on a terminal, or one plain line per epoch, as in a log file."""
+    return ProgressBar(record) if bar else EpochLines(record)
 
 
 class ProgressBar(RichProgressBar):

@@ -43,10 +43,16 @@ class SampleGrid(Callback):
         return grid(images, columns=gan.n_classes)
 
     @override
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Join the pictures, also of a run that was stopped or resumed."""
-        if stage == "fit" and trainer.is_global_zero:
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Join the pictures, also those from before a resume."""
+        if trainer.is_global_zero:
             write_film(self.folder)
+
+    @override
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self.on_fit_end(trainer, pl_module)
 
 
 def show(picture: Image.Image, logger: Logger, *, step: int) -> None:

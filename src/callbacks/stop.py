@@ -28,7 +28,7 @@ class StopOnSignal(Callback):
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.restore()
 
     @override
     def on_train_batch_start(
@@ -57,7 +57,19 @@ class StopOnSignal(Callback):
         raise SystemExit(128 + (self.received or signal.SIGTERM))
 
     @override
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The last epoch has saved its checkpoint; a test should not follow a signal."""
+        self.restore()
+        if self.received is not None and trainer.world_size == 1:
+            self.leave(trainer)
+
+    @override
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self.restore()
+
+    def restore(self) -> None:
         for number, handler in self.former.items():
             signal.signal(number, handler)
         self.former = {}

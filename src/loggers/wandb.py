@@ -102,16 +102,14 @@ class SturdyWandbLogger(WandbLogger):
         if run.offline:
             self._log_model = False  # an offline artifact would be copied into the home folder
             _tell_how_to_review(run, root)
+        elif run.url:
+            _wandb().termlog(f"online run {run.url}")
         return run
 
     def _start(self) -> "Run":
         """A run in the wanted mode, or in the next humbler one that works."""
         modes = ["online", "offline", "disabled"]
-        wanted = _configured(self._mode)
-        if wanted == "online" and not has_key():
-            _wandb().termlog("no API key, so the run stays here; `wandb login` stores one")
-            wanted = "offline"
-        for mode in modes[modes.index(wanted) :]:
+        for mode in modes[modes.index(self._wanted()) :]:
             with Forgiving(f"{mode} logging", self._warned):
                 if mode == "online":
                     require_server()
@@ -119,6 +117,22 @@ class SturdyWandbLogger(WandbLogger):
                 return run
             _wandb().teardown()  # frees the run id
         raise AssertionError("a disabled run always starts")
+
+    def _wanted(self) -> str:
+        """The configured mode, but offline where there are no usable credentials."""
+        try:
+            wanted = _configured(self._mode)
+            with Forgiving("reading the API key", self._warned):
+                if wanted != "online" or has_key():
+                    return wanted
+                _wandb().termlog("no API key, so the run stays here; `wandb login` stores one")
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"wandb refuses its settings ({reason}): correct the WANDB_ variables, "
+                "or type logger=csv"
+            ) from error
+        return "offline"
 
     @override
     @rank_zero_only

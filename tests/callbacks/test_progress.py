@@ -104,9 +104,8 @@ def test_before_the_first_report_the_bar_shows_the_step_alone(tmp_path: Path) ->
 
 @pytest.mark.parametrize(("terminal", "kind"), [(True, ProgressBar), (False, EpochLines)])
 def test_a_terminal_gets_the_bar_and_a_file_gets_lines(
-    record: LossRecord, monkeypatch: pytest.MonkeyPatch, terminal: bool, kind: type
+    record: LossRecord, terminal: bool, kind: type
 ) -> None:
-    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
-    made = make_progress(record)
+    made = make_progress(record, bar=terminal)
     assert type(made) is kind
     assert made.record is record

@@ -403,3 +403,19 @@ def test_tensorboard_resumes_with_images_on_the_same_step(tmp_path: Path) -> Non
     steps = [event.step for event in events.Scalars("train/g_loss")]
     assert steps == [event.step for event in events.Images("gen_imgs")] == [50, 100]
     assert len(list(tmp_path.glob("tensorboard/events.*"))) == 2
+
+
+@pytest.mark.parametrize("key", ["abc", "x" * 39])
+def test_a_malformed_key_means_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    assert open_wandb(save_dir=str(tmp_path / "run")).experiment.offline
+
+
+def test_nonsense_settings_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "nonsense")
+    with pytest.raises(InputError, match=r"wandb refuses its settings .*or type logger=csv"):
+        _ = open_wandb(save_dir=str(tmp_path / "run")).experiment
