@@ -81,6 +81,7 @@ def in_memory(images: Tensor, labels: Tensor, batch_size: int) -> Iterator[tuple
 def bare_step(gan: ConditionalGAN) -> Step:
     """The adversarial step of ``ConditionalGAN`` without Lightning, for least squares."""
     generator_adam, discriminator_adam = gan.configure_optimizers()
+    weights = list(gan.discriminator.parameters())
     gan.train()
 
     def step(real: Tensor, labels: Tensor) -> None:
@@ -92,7 +93,7 @@ def bare_step(gan: ConditionalGAN) -> Step:
         (((real_logits - 1).square() + fake_logits.square()) / 2).mean().backward()
         discriminator_adam.step()
         generator_adam.zero_grad()
-        with frozen(gan.discriminator):
+        with frozen(weights):
             (gan.discriminator(fake, fake_labels) - 1).square().mean().backward()
         generator_adam.step()
 

@@ -287,7 +287,7 @@ def test_evaluation_repeats_itself_and_reports_both_losses() -> None:
 def test_frozen_restores_only_what_it_froze() -> None:
     network = nn.Linear(2, 2)
     network.bias.requires_grad_(False)
-    with frozen(network):
+    with frozen(network.parameters()):
         assert not network.weight.requires_grad
     assert network.weight.requires_grad
     assert not network.bias.requires_grad
