@@ -194,6 +194,12 @@ def test_one_diverged_point_does_not_end_a_search(
     assert train(cfg) == float("inf")
 
 
+def test_the_first_bad_step_is_named_even_if_validation_sees_it_first(typed: Compose) -> None:
+    cfg = typed(*TINY, "logger=null", "model.lr=1e30", "trainer.log_every_n_steps=50")
+    with pytest.raises(InputError, match=r"not finite at generator step [12]:"):
+        train(cfg)
+
+
 def test_an_exception_still_leaves_the_film(typed: Compose, tmp_path: Path) -> None:
     class Stop(pl.Callback):
         def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -169,9 +169,9 @@ class LossRecord(Callback):
             return {}
         means = {f"{split}/{name}": sums[i] / sums[-1] for i, name in enumerate(PLAYERS)}
         if not all(map(math.isfinite, means.values())):
-            raise self.not_finite(
-                trainer.global_step, {name: [means[f"{split}/{name}"]] for name in PLAYERS}
-            )
+            self.report(trainer)  # which names the first bad step, if training had one
+            last = {name: [means[f"{split}/{name}"]] for name in PLAYERS}
+            raise self.not_finite(trainer.global_step, last)
         pl_module.log_dict(means, logger=False)
         publish(trainer, means)
         return means
