@@ -63,7 +63,9 @@ class Discriminator(nn.Module):
         weight, bias = self.first.weight, self.first.bias
         n_pixels = images[0].numel()
         by_class = F.linear(self.label_embedding.weight, weight[:, n_pixels:], bias)  # (K, 512)
-        x = F.linear(images.flatten(1), weight[:, :n_pixels]) + by_class[labels]  # (N, 512)
+        x = F.linear(images.flatten(1), weight[:, :n_pixels])  # (N, 512)
+        # Not by_class[labels], whose backward adds in any order on several threads.
+        x = x + F.embedding(labels, by_class)
         for layer in islice(self.model, 1, None):
             x = layer(x)
         return x.squeeze(1)  # (N,)
