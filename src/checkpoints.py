@@ -28,7 +28,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         torch.save(checkpoint, content)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_through(partial, content.getbuffer())
+            write_through(partial, content.getvalue())
             partial.replace(path)
         except OSError as error:
             partial.unlink(missing_ok=True)
@@ -38,7 +38,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from error
 
 
-def write_through(path: Path, content: memoryview) -> None:
+def write_through(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
         file.flush()

@@ -26,10 +26,12 @@ BASE = [
 ]
 
 
-def start(arguments: list[str], folder: Path, launcher: list[str] = RUN) -> subprocess.Popen[str]:
-    """Run in ``folder``, on one thread per rank, blind to any key of the machine's owner."""
+def start(
+    arguments: list[str], folder: Path, launcher: list[str] = RUN, *, threads: str = "1"
+) -> subprocess.Popen[str]:
+    """Run in ``folder``, blind to any key of the machine's owner."""
     environment = {key: value for key, value in os.environ.items() if "WANDB" not in key}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HOME": str(folder)}
+    environment |= {"OMP_NUM_THREADS": threads, "PYTHONPATH": str(ROOT), "HOME": str(folder)}
     return subprocess.Popen(
         [*launcher, *arguments],
         cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -69,7 +71,7 @@ def last_step(rows: str) -> int:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("whole") / "run"
-    finish(start([*LONG, f"hydra.run.dir={run}"], run.parent))
+    finish(start([*LONG, f"hydra.run.dir={run}"], run.parent, threads="2"))
     return run
 
 
@@ -91,7 +93,7 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_same_bits(
         (kills[3], signal.SIGINT, 128 + signal.SIGINT),
     ]:
         before = metrics(run)
-        process = start(arguments, tmp_path)
+        process = start(arguments, tmp_path, threads="2")
         await_step(run, step, process, before)
         time.sleep(random.uniform(0, 0.05))
         process.send_signal(number)
@@ -99,7 +101,7 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_same_bits(
         if number != signal.SIGKILL:
             assert f"python run.py resume={run}" in output
         arguments = [f"resume={run}"]
-    finish(start(arguments, tmp_path))
+    finish(start(arguments, tmp_path, threads="2"))
     whole, pieces = last_checkpoint(uninterrupted), last_checkpoint(run)
     assert pieces["global_step"] == whole["global_step"] == 128
     assert same(pieces["state_dict"], whole["state_dict"])

@@ -31,7 +31,7 @@ class ProgressBar(RichProgressBar):
         latest = {name.removeprefix("train/"): value for name, value in self.record.latest.items()}
         rate = latest.pop("images_per_second", None)
         images_per_second = {} if rate is None else {"images/s": f"{rate:,.0f}"}
-        return {"step": trainer.global_step, **latest, **images_per_second}
+        return {"step": f"{trainer.global_step:,}", **latest, **images_per_second}
 
 
 class EpochLines(Callback):

@@ -94,12 +94,12 @@ def test_only_the_first_rank_speaks(
 
 def test_the_bar_shows_step_losses_and_speed(record: LossRecord) -> None:
     shown = ProgressBar(record).get_metrics(at(3), None)
-    assert shown == {"step": 2577, "g_loss": 0.5, "d_loss": 0.25, "images/s": "12,346"}
+    assert shown == {"step": "2,577", "g_loss": 0.5, "d_loss": 0.25, "images/s": "12,346"}
     assert record.latest["images_per_second"] == 12345.6
 
 
 def test_before_the_first_report_the_bar_shows_the_step_alone(tmp_path: Path) -> None:
-    assert ProgressBar(LossRecord(tmp_path)).get_metrics(at(1), None) == {"step": 2577}
+    assert ProgressBar(LossRecord(tmp_path)).get_metrics(at(1), None) == {"step": "2,577"}
 
 
 @pytest.mark.parametrize(("terminal", "kind"), [(True, ProgressBar), (False, EpochLines)])
