@@ -1,7 +1,6 @@
 """Checkpoint files: written whole or not at all, loaded without unpickling code."""
 
 import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
 from src.errors import InputError
+from src.files import write_through
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -36,13 +36,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"checkpoint {path} could not be written ({error.strerror}); earlier checkpoints "
                 f"are untouched: free some space, then type python run.py resume={path.parents[1]}"
             ) from error
-
-
-def write_through(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

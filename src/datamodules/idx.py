@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from src.errors import InputError
+from src.files import write_through
 
 
 def read_idx(path: Path) -> Tensor:
@@ -53,10 +54,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Readers see the old file or the whole new one, also after a crash."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        write_through(partial, data)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -1,0 +1,12 @@
+"""Files that are on disk before anything relies on them."""
+
+import os
+from pathlib import Path
+
+
+def write_through(path: Path, content: bytes) -> None:
+    """Write and wait until the disk has it, so that a rename afterwards is safe from a crash."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
