@@ -9,7 +9,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
 from src.errors import InputError
-from src.files import write_through
+from src.files import write_atomically
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -23,15 +23,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        path, partial = Path(path), Path(f"{path}.part")
+        path = Path(path)
         content = io.BytesIO()
         torch.save(checkpoint, content)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_through(partial, content.getvalue())
-            partial.replace(path)
+            write_atomically(path, content.getvalue())
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise InputError(
                 f"checkpoint {path} could not be written ({error.strerror}); earlier checkpoints "
                 f"are untouched: free some space, then type python run.py resume={path.parents[1]}"

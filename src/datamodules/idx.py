@@ -1,7 +1,6 @@
 """The idx files of MNIST: read, written whole or not at all, and checked."""
 
 import hashlib
-import os
 import struct
 from itertools import count
 from pathlib import Path
@@ -10,7 +9,6 @@ import torch
 from torch import Tensor
 
 from src.errors import InputError
-from src.files import write_through
 
 
 def read_idx(path: Path) -> Tensor:
@@ -48,13 +46,3 @@ def set_aside(path: Path) -> Path:
     names = (f"{path.name}.corrupt{f'.{i}' if i else ''}" for i in count())
     free = next(new for name in names if not (new := path.with_name(name)).exists())
     return path.rename(free)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Readers see the old file or the whole new one, also after a crash."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        write_through(partial, data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

