@@ -20,6 +20,7 @@ from src.callbacks.progress import make_progress
 from src.callbacks.stop import StopOnSignal
 from src.checkpoints import AtomicCheckpointIO
 from src.config import plain
+from src.datamodules.in_memory import InMemoryDataModule
 from src.devices import choose_devices
 from src.errors import InputError
 from src.models.gan import ConditionalGAN
@@ -71,6 +72,19 @@ def size(gan: ConditionalGAN) -> dict[str, int]:
 
 def build_datamodule(cfg: DictConfig) -> pl.LightningDataModule:
     return make(cfg.datamodule)
+
+
+def ready_data(cfg: DictConfig) -> InMemoryDataModule:
+    """The data module with its data fetched and divided, for tasks that need no trainer."""
+    datamodule = build_datamodule(cfg)
+    if not isinstance(datamodule, InMemoryDataModule):
+        raise InputError(
+            f"{cfg.datamodule['_target_']} does not hold its images in memory, which task=evaluate "
+            "and task=train_judge need: derive it from InMemoryDataModule"
+        )
+    datamodule.prepare_data()
+    datamodule.setup("test")
+    return datamodule
 
 
 def build_callbacks(cfg: DictConfig, *, bar: bool) -> list[Callback]:

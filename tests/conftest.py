@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
+from src import train_judge
 from src.command_line import CONFIGS, translate
 from src.config import prepare
 
@@ -37,3 +38,18 @@ def compose_in(folder: Path, *arguments: str) -> DictConfig:
 def typed(tmp_path: Path) -> Compose:
     """``typed("seed=7", ...)`` is the config of ``python run.py seed=7 ...``."""
     return partial(compose_in, tmp_path)
+
+
+# Enough of each class for every metric.
+BARS = ["datamodule=synthetic", "datamodule.train_val_test_split=[1500,700,700]"]
+
+
+@pytest.fixture(scope="session")
+def judged_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ``data_dir`` with judges of the synthetic bars, quickly trained; treat it as read-only."""
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_judge, "EPOCHS", 4)
+        cfg = compose_in(folder, "task=train_judge", *BARS, f"data_dir={folder}", "seed=0")
+        train_judge.train_judge(cfg)
+    return folder

@@ -1,5 +1,6 @@
 """Labelled images held in memory as uint8, split once and handed out in whole batches."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,6 +48,18 @@ class InMemoryDataModule(pl.LightningDataModule):
         self.pin_memory = pin_memory
         self.is_set_up = False
         self.check_arguments()
+
+    @property
+    def data_name(self) -> str:
+        """Of the data set: "fashion_mnist" for FashionMNISTDataModule."""
+        name = type(self).__name__.removesuffix("DataModule")
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+    @property
+    def parts(self) -> dict[str, Labelled]:
+        """Whole uint8 images and labels of "train", "val" and "test", after ``setup``."""
+        sets = {"train": self.train_set, "val": self.val_set, "test": self.test_set}
+        return {name: Labelled(part.images, part.labels) for name, part in sets.items()}
 
     def load(self) -> tuple[Labelled, Labelled]:
         """Official (train, test): uint8 images (N, C, H, W) and int64 labels (N,)."""

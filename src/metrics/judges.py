@@ -1,0 +1,151 @@
+"""The two judges of a data set: kept with their hashes, verified, and asked."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from src.errors import InputError
+from src.files import write_atomically
+from src.images import Labelled, to_float
+from src.metrics.classify import CHUNK, predict
+from src.networks.classifier import Classifier
+
+SHIPPED = Path(__file__).parent / "shipped_judges"
+ROLES = "features", "labels"
+
+
+class NoJudgesError(InputError):
+    """Nobody has trained judges for a data set."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What ``judges.json`` says of one judge's weights; test accuracy is a share in [0, 1]."""
+
+    file: str
+    sha256: str
+    test_accuracy: float
+    seed: int
+    channels: int
+    n_classes: int
+    command: str
+
+
+class Judged(NamedTuple):
+    """Labelled images with what the judges see in them."""
+
+    images: Tensor  # uint8 (N, C, H, W)
+    labels: Tensor  # asked for, int64 (N,)
+    features: Tensor  # of the first judge, float32 (N, 64)
+    predictions: Tensor  # of the second judge, int64 (N,)
+    confidence: Tensor  # its probability of the label asked for, (N,)
+
+    def take(self, rows: Tensor | slice) -> "Judged":
+        return Judged(*(part[rows] for part in self))
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Two classifiers of different seeds: the one that measures features reads no labels."""
+
+    features: Classifier
+    labels: Classifier
+    records: dict[str, Record]
+    device: str
+
+    @property
+    def sha256s(self) -> dict[str, str]:
+        return {role: self.records[role].sha256 for role in ROLES}
+
+    @property
+    def n_classes(self) -> int:
+        return self.records["labels"].n_classes
+
+    def read(self, data: Labelled) -> Judged:
+        """Ask both judges about uint8 images and int64 labels, on the CPU."""
+        probabilities = predict(self.labels, data.images, device=self.device)
+        confidence = probabilities.gather(1, data.labels.unsqueeze(1)).squeeze(1)
+        features = torch.cat(list(self.describe(data.images)))
+        return Judged(*data, features, probabilities.argmax(1), confidence)
+
+    @torch.inference_mode()
+    def describe(self, images: Tensor) -> Iterator[Tensor]:
+        for part in images.split(CHUNK):
+            yield self.features.features(to_float(part.to(self.device))).cpu()
+
+
+def load_judges(name: str, *, n_classes: int, data_dir: Path, device: str = "cpu") -> Judges:
+    """The judges of the data set ``name``, shipped with the project or made on this machine.
+
+    Raises:
+        NoJudgesError: if there are none.
+        InputError: if they know other classes, or a file's hash is not the recorded one.
+    """
+    for folder in (SHIPPED, data_dir / "judges"):
+        if name in (records := read_records(folder)):
+            mine = {role: Record(**records[name][role]) for role in ROLES}
+            require_classes(name, mine["labels"], n_classes)
+            networks = {role: load_classifier(folder, mine[role]).to(device) for role in ROLES}
+            return Judges(**networks, records=mine, device=device)
+    raise NoJudgesError(
+        f"there are no judges for the data set {name} in {SHIPPED} or {data_dir / 'judges'}: "
+        "type python run.py task=train_judge datamodule=NAME"
+    )
+
+
+def require_classes(name: str, record: Record, n_classes: int) -> None:
+    if record.n_classes != n_classes:
+        raise InputError(
+            f"the judges of {name} know {record.n_classes} classes, these data have {n_classes}: "
+            f"type model.n_classes={record.n_classes}, or train others with task=train_judge"
+        )
+
+
+def read_records(folder: Path) -> dict[str, Any]:
+    path = folder / "judges.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def load_classifier(folder: Path, record: Record) -> Classifier:
+    path = folder / record.file
+    content = path.read_bytes() if path.is_file() else b""
+    found = hashlib.sha256(content).hexdigest()
+    if found != record.sha256:
+        raise InputError(
+            f"{path} has the sha256 {found[:12]}..., not {record.sha256[:12]}... as judges.json "
+            "says: restore the file, or make both again with python run.py task=train_judge"
+        )
+    network = Classifier(channels=record.channels, n_classes=record.n_classes)
+    unpack(content, into=network)
+    return network.eval().requires_grad_(False)
+
+
+def pack(network: Classifier) -> bytes:
+    """A safetensors file of the weights in float16, without BatchNorm's counters."""
+    return save(
+        {
+            key: value.half().contiguous().cpu() if value.is_floating_point() else value
+            for key, value in network.state_dict().items()
+        }
+    )
+
+
+def unpack(content: bytes, *, into: Classifier) -> None:
+    into.load_state_dict({key: value.float() for key, value in load(content).items()})
+
+
+def save_judges(folder: Path, name: str, made: dict[str, tuple[bytes, Record]]) -> None:
+    """Write the weights, then ``judges.json``, which keeps what it says of other data sets."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for content, record in made.values():
+        write_atomically(folder / record.file, content)
+    records = read_records(folder)
+    records[name] = {role: asdict(record) for role, (_, record) in made.items()}
+    write_atomically(folder / "judges.json", f"{json.dumps(records, indent=2)}\n".encode())

@@ -1,0 +1,64 @@
+"""Train the two judges of a data set."""
+
+import hashlib
+import logging
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from src.build import ready_data
+from src.datamodules.in_memory import InMemoryDataModule
+from src.metrics.classify import accuracy, train_classifier
+from src.metrics.judges import ROLES, Record, pack, save_judges, unpack
+
+log = logging.getLogger(__name__)
+EPOCHS = 15
+
+
+def train_judge(cfg: DictConfig) -> None:
+    """Fit both on the training part only, and keep them in ``data_dir/judges``."""
+    datamodule = ready_data(cfg)
+    folder = Path(cfg.data_dir) / "judges"
+    made = {
+        role: train_one(datamodule, role, seed=cfg.seed + i, command=command())
+        for i, role in enumerate(ROLES)
+    }
+    save_judges(folder, datamodule.data_name, made)
+    log.info(f"in {folder}: judges.json and the two files that it names")
+
+
+def train_one(
+    datamodule: InMemoryDataModule, role: str, *, seed: int, command: str
+) -> tuple[bytes, Record]:
+    """The packed weights; accuracies are those of the packed, rounded ones."""
+    started = perf_counter()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parts, n_classes = datamodule.parts, datamodule.n_classes
+    network = train_classifier(
+        parts["train"], n_classes=n_classes, epochs=EPOCHS, seed=seed, shift=2, device=device
+    )
+    content = pack(network)
+    sha256 = hashlib.sha256(content).hexdigest()
+    unpack(content, into=network)
+    val, test = (accuracy(network, parts[name], device=device) for name in ("val", "test"))
+    log.info(
+        f"{datamodule.data_name}, {role}: {val:.2%} of the validation and {test:.2%} of the test "
+        f"images are read right, after {perf_counter() - started:.0f} s; sha256 {sha256[:12]}"
+    )
+    record = Record(
+        file=f"{datamodule.data_name}-{role}.safetensors",
+        sha256=sha256,
+        test_accuracy=test,
+        seed=seed,
+        channels=datamodule.channels,
+        n_classes=n_classes,
+        command=command,
+    )
+    return content, record
+
+
+def command() -> str:
+    return " ".join(["python run.py", *HydraConfig.get().overrides.task]).replace("++", "")

@@ -1,0 +1,98 @@
+"""Judges: what is kept, what is verified, and the shipped ones."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.errors import InputError
+from src.images import Labelled
+from src.metrics.judges import (
+    ROLES,
+    SHIPPED,
+    NoJudgesError,
+    Record,
+    load_judges,
+    pack,
+    read_records,
+    save_judges,
+    unpack,
+)
+from src.networks.classifier import Classifier
+
+
+@pytest.fixture
+def own_copy(judged_data: Path, tmp_path: Path) -> Path:
+    shutil.copytree(judged_data / "judges", tmp_path / "judges")
+    return tmp_path
+
+
+def test_a_changed_weight_file_is_refused(own_copy: Path) -> None:
+    path = own_copy / "judges" / "synthetic-labels.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"labels.safetensors has the sha256 .* restore the file"):
+        load_judges("synthetic", n_classes=10, data_dir=own_copy)
+
+
+def test_a_missing_weight_file_is_refused(own_copy: Path) -> None:
+    (own_copy / "judges" / "synthetic-features.safetensors").unlink()
+    with pytest.raises(InputError, match="restore the file"):
+        load_judges("synthetic", n_classes=10, data_dir=own_copy)
+
+
+def test_unknown_data_have_no_judges(tmp_path: Path) -> None:
+    with pytest.raises(NoJudgesError, match="task=train_judge datamodule="):
+        load_judges("noise", n_classes=10, data_dir=tmp_path)
+
+
+def test_judges_of_other_classes_are_refused(judged_data: Path) -> None:
+    with pytest.raises(InputError, match=r"know 10 classes, these data have 4: type model\.n_cl"):
+        load_judges("synthetic", n_classes=4, data_dir=judged_data)
+
+
+def test_judges_read_as_the_rounded_network_does(judged_data: Path) -> None:
+    judges = load_judges("synthetic", n_classes=10, data_dir=judged_data)
+    images = torch.randint(256, (7, 1, 28, 28), dtype=torch.uint8)
+    seen = judges.read(Labelled(images, torch.arange(7)))
+    x = images / 127.5 - 1
+    probabilities = judges.labels(x).softmax(1)
+    assert torch.equal(seen.predictions, probabilities.argmax(1))
+    torch.testing.assert_close(seen.confidence, probabilities[torch.arange(7), torch.arange(7)])
+    torch.testing.assert_close(seen.features, judges.features.features(x), atol=1e-5, rtol=1e-4)
+
+
+def test_the_two_judges_are_independent(judged_data: Path) -> None:
+    judges = load_judges("synthetic", n_classes=10, data_dir=judged_data)
+    first, second = (net.body[0].weight.flatten() for net in (judges.features, judges.labels))
+    assert abs(torch.corrcoef(torch.stack([first, second]))[0, 1]) < 0.3
+    assert len(set(judges.sha256s.values())) == 2
+
+
+def test_packing_keeps_weights_to_half_precision_and_saving_keeps_other_data(
+    tmp_path: Path,
+) -> None:
+    network, copy = (Classifier(channels=1, n_classes=3).eval() for _ in range(2))
+    unpack(pack(network), into=copy)
+    x = torch.rand(5, 1, 28, 28)
+    torch.testing.assert_close(network(x), copy(x), atol=0.02, rtol=0.02)
+    record = Record("f", "0", 0.9, 0, 1, 3, "")
+    for name in ("ours", "theirs"):
+        save_judges(tmp_path, name, dict.fromkeys(ROLES, (b"", record)))
+    assert set(read_records(tmp_path)) == {"ours", "theirs"}
+
+
+def test_shipped_judges_are_small_intact_and_accurate() -> None:
+    records = json.loads((SHIPPED / "judges.json").read_text())
+    files = [record["file"] for pair in records.values() for record in pair.values()]
+    assert sum((SHIPPED / file).stat().st_size for file in files) < 1_500_000
+    for record in records["mnist"].values():
+        assert record["test_accuracy"] >= 0.995
+        content = (SHIPPED / record["file"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == record["sha256"]
+    network = load_judges("mnist", n_classes=10, data_dir=Path("nowhere")).labels
+    assert sum(weight.numel() for weight in network.parameters()) <= 250_000
