@@ -1,0 +1,111 @@
+"""Statistics of nearest neighbours between sets of points (N, D), in blocks of bounded memory."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+BLOCK = 500  # rows of a distance matrix that exist at once
+
+
+class Manifold(NamedTuple):
+    """Shares in [0, 1], except for density, which may exceed 1."""
+
+    precision: float  # of generated points that lie among real ones
+    recall: float  # of real points that lie among generated ones
+    density: float  # of real balls per generated point, over k
+    coverage: float  # of real balls that hold a generated point
+
+
+def squared_distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
+    """Rows of the matrix (N, M), BLOCK at a time."""
+    norms = y.square().sum(1)
+    for rows in x.split(BLOCK):
+        product = torch.addmm(norms, rows, y.T, alpha=-2)
+        yield product.add_(rows.square().sum(1, keepdim=True)).clamp_min_(0)
+
+
+def radii(points: Tensor, k: int) -> Tensor:
+    """Squared distance of each point to its k-th neighbour, itself not counted, (N,)."""
+    return torch.cat(
+        [rows.kthvalue(k + 1, dim=1).values for rows in squared_distances(points, points)]
+    )
+
+
+def manifold(fake: Tensor, real: Tensor, *, k: int = 5) -> Manifold:
+    """Precision and recall (arXiv:1904.06991, eq. 1-2), density and coverage (arXiv:2002.09797, eq. 3-4).
+
+    All four depend on both sizes: they compare only between equal N and M.
+    """  # noqa: E501
+    fake, real = fake.double(), real.double()
+    fake_radii, real_radii = radii(fake, k), radii(real, k)
+    inside = torch.zeros((), dtype=torch.long, device=fake.device)  # fakes in some real ball
+    pairs = torch.zeros_like(inside)  # of a fake and a real ball that holds it
+    recalled = torch.zeros(len(real), dtype=torch.bool, device=fake.device)
+    covered = torch.zeros_like(recalled)
+    for rows, own in zip(squared_distances(fake, real), fake_radii.split(BLOCK), strict=True):
+        held = rows < real_radii
+        inside += held.any(1).sum()
+        pairs += held.sum()
+        covered |= held.any(0)
+        recalled |= (rows < own.unsqueeze(1)).any(0)
+    return Manifold(
+        precision=int(inside) / len(fake),
+        recall=float(recalled.double().mean()),
+        density=int(pairs) / (k * len(fake)),
+        coverage=float(covered.double().mean()),
+    )
+
+
+class Nearest(NamedTuple):
+    """Euclidean distances (N,) and indices (N,) of the nearest points."""
+
+    distances: Tensor
+    indices: Tensor
+
+
+def nearest(queries: Tensor, points: Tensor) -> Nearest:
+    """Found in float32, then measured in float64: the distance to a copy is exactly 0."""
+    indices = torch.cat([rows.argmin(1) for rows in squared_distances(queries, points)])
+    gaps = [
+        (mine.double() - points[found].double()).square().sum(1).sqrt()
+        for mine, found in zip(queries.split(BLOCK), indices.split(BLOCK), strict=True)
+    ]
+    return Nearest(torch.cat(gaps), indices)
+
+
+def share_nearer(fake: Tensor, test: Tensor) -> float:
+    """Probability that a generated point is nearer to the training set than a test point is.
+
+    Both arguments are distances to the nearest training point, (N,) and (M,); ties count half.
+    0.5 is what unseen real data give, 1 is a copier.
+    """
+    ordered = test.sort().values
+    above = len(test) - torch.searchsorted(ordered, fake, right=True)
+    ties = torch.searchsorted(ordered, fake, right=True) - torch.searchsorted(ordered, fake)
+    return float((above + ties / 2).double().mean() / len(test))
+
+
+def c_t(fake: Tensor, fake_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
+    """Data-copying statistic C_T (arXiv:2004.05675, section 4), with the classes as its cells.
+
+    The z-score of a Mann-Whitney test on the distances to the training set, in each class, averaged
+    by the class's share of the test set: far below 0 is copying, far above 0 underfitting.
+    """
+    scores = {}
+    for label in test_labels.unique().tolist():
+        a, b = fake[fake_labels == label], test[test_labels == label]
+        n_pairs = len(a) * len(b)
+        variance = n_pairs * (len(a) + len(b) + 1) / 12
+        farther = n_pairs * (1 - share_nearer(a, b))
+        scores[label] = (farther - n_pairs / 2) / variance**0.5 * len(b) / len(test)
+    return sum(scores.values())
+
+
+def spread_per_class(features: Tensor, labels: Tensor, *, most: int = 1_000) -> dict[int, float]:
+    """Mean distance between two of the first ``most`` points of each class."""
+    return {
+        label: float(torch.pdist(features[labels == label][:most].double()).mean())
+        for label in labels.unique().tolist()
+    }
