@@ -11,14 +11,21 @@ from src.command_line import errors_as_sentences, hydra_raises, report_errors_ag
 @hydra.main(config_path="configs", config_name="config", version_base="1.3")
 def run(cfg: DictConfig) -> float | None:
     """Call the task that the configuration names; seconds of imports are spent only here."""
+    from src.compare import compare
     from src.config import prepare
+    from src.evaluate import evaluate
     from src.generate import generate
     from src.train import train
+    from src.train_judge import train_judge
 
     report_errors_again()
     with errors_as_sentences():
         prepare(cfg)
-        return {"train": train, "generate": generate}[cfg.task](cfg)
+        tasks = {
+            "train": train, "generate": generate, "evaluate": evaluate, "compare": compare,
+            "train_judge": train_judge,
+        }  # fmt: skip
+        return tasks[cfg.task](cfg)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class Model:
 class Config:
     """The root of the configuration."""
 
-    task: Literal["train", "generate"]
+    task: Literal["train", "generate", "evaluate", "compare", "train_judge"]
     seed: int
     model: Model
     datamodule: Call
@@ -56,6 +56,9 @@ class Config:
     resume: str | None
     labels: Literal["all"] | int | list[int]
     n: int
+    samples: str | None
+    cas_seeds: int
+    runs: list[str]
     debug: bool
     print_config: bool
     ignore_warnings: bool
@@ -69,6 +72,7 @@ class Config:
 LEAST = {
     "seed": 0,
     "n": 1,
+    "cas_seeds": 0,
     "model.lr": 0,
     "model.lr_g": 0,
     "model.lr_d": 0,

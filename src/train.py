@@ -17,12 +17,14 @@ from rich.table import Table
 
 from src.build import build_datamodule, build_model, build_trainer
 from src.callbacks.losses import DivergenceError, LossRecord
+from src.callbacks.quality import beside_real
 from src.checkpoints import load_checkpoint, require_same_model
 from src.config import plain, tree
 from src.errors import InputError
 from src.loggers.wandb import close_wandb
 from src.models.gan import ConditionalGAN
 from src.runs import find_checkpoint
+from src.terminal import show
 
 log = logging.getLogger(__name__)
 
@@ -128,8 +130,10 @@ def report(run_dir: Path, metrics: dict[str, Any]) -> Panel:
         values = [metrics[key] for key in (f"{split}/g_loss", f"{split}/d_loss") if key in metrics]
         losses.add_row(split, *(f"{value:.4f}" for value in values))
     lines = [
+        *beside_real(metrics),
         "\nlook at samples.gif, curves.png and samples/ in the run folder, or type",
         f"  python run.py task=generate labels=5 ckpt={run}",
+        f"  python run.py task=evaluate ckpt={run}",
         f"  python run.py resume={run} trainer.max_epochs=N",
     ]
     if list(run_dir.glob("wandb/offline-run-*")):
@@ -137,10 +141,3 @@ def report(run_dir: Path, metrics: dict[str, Any]) -> Panel:
     if (run_dir / "tensorboard").exists():
         lines += [f"  tensorboard --logdir {run}/tensorboard"]
     return Panel(Group(losses, *lines), title=str(run), expand=False)
-
-
-def show(panel: Panel) -> None:
-    """Print it wide enough that no command is broken into lines."""
-    console = Console()
-    width = console.measure(panel, options=console.options.update(width=200)).maximum
-    console.print(panel, width=max(console.width, width), no_wrap=True, crop=False)

@@ -193,7 +193,7 @@ def test_what_the_program_itself_passes_to_the_trainer_is_refused(
         ("labels", True, "all or an integer or a list, each item an integer"),
         ("labels", ["5"], "all or an integer or a list, each item an integer"),
         ("labels", None, "all or an integer or a list, each item an integer"),
-        ("task", "trian", "train or generate"),
+        ("task", "trian", "train or generate or evaluate or compare or train_judge"),
         ("debug", "yes", "true or false"),
         ("debug", 1, "true or false"),
         ("ckpt", 5, "a text or null"),

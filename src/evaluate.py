@@ -1,0 +1,193 @@
+"""Measure how good images are, beside what real data and noise score."""
+
+import json
+import logging
+import shutil
+import subprocess
+from pathlib import Path
+from statistics import mean, stdev
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from rich.table import Table
+
+from src.build import ready_data
+from src.checkpoints import load_checkpoint
+from src.datamodules.in_memory import InMemoryDataModule
+from src.errors import InputError
+from src.figures import draw_evaluation
+from src.generate import load_gan, sample
+from src.images import Labelled
+from src.metrics.judges import Judges, load_judges
+from src.metrics.panel import METRICS, Row, accuracy_per_class, confusion, require_enough
+from src.metrics.real import Real, judge_real
+from src.runs import find_checkpoint
+from src.samples import read_samples
+from src.terminal import show
+
+log = logging.getLogger(__name__)
+ROWS = {"generated": "generated", "real": "real (floor)", "noise": "noise (ceiling)"}
+
+
+class Subject(NamedTuple):
+    """What is judged, against which data, and where it comes from."""
+
+    images: Labelled
+    datamodule: InMemoryDataModule
+    judges: Judges
+    source: dict[str, Any]
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Print the panel, and write ``metrics.json`` and ``evaluation.png``."""
+    started = perf_counter()
+    if cfg.samples is None and cfg.ckpt is None:
+        raise InputError("task=evaluate needs images: type ckpt=PATH, ckpt=latest or samples=FILE")
+    subject = from_file(cfg) if cfg.samples else from_checkpoint(cfg)
+    parts, remembered = subject.datamodule.parts, Path(cfg.data_dir) / "judged"
+    real = judge_real(subject.judges, **parts, folder=remembered)
+    fake, n = real.judges.read(subject.images), len(subject.images.labels)
+    found = real.neighbours(fake)
+    rows = {"generated": real.measure(fake, found), "real": real.floor(n), "noise": real.ceiling(n)}
+    panel_done = perf_counter()
+    add_cas(rows, real, subject.images, n_seeds=cfg.cas_seeds)
+    report = {
+        "source": subject.source,
+        "data": {"name": subject.datamodule.data_name, "md5": real.md5s},
+        "n": n,
+        "cas_seeds": cfg.cas_seeds,
+        "judges": {role: vars(record) for role, record in real.judges.records.items()},
+        "version": versions(),
+        "seconds": {"panel": panel_done - started, "cas": perf_counter() - panel_done},
+        "rows": rows,
+        "label_accuracy_per_class": accuracy_per_class(fake),
+        "confusion": confusion(fake, n_classes=real.n_classes).tolist(),
+    }
+    folder = Path(cfg.run_dir)
+    (folder / "metrics.json").write_text(json.dumps(report, indent=2))
+    picture = folder / "evaluation.png"
+    draw_evaluation(picture, fake, real.train.images, found["pixels"], rows, title=title(report))
+    show(table(report))
+    log.info(f"in {folder}: metrics.json, evaluation.png")
+    if "ckpt" in subject.source:
+        keep_in_run(Path(subject.source["ckpt"]).parents[1], folder)
+
+
+def from_file(cfg: DictConfig) -> Subject:
+    datamodule = ready_data(cfg)
+    judges = judges_of(cfg, datamodule)
+    shape = tuple(datamodule.test_set.images.shape[1:])
+    images = read_samples(Path(cfg.samples), shape=shape, n_classes=datamodule.n_classes)
+    require_enough(images.labels, n_classes=judges.n_classes, what=f"samples={cfg.samples}")
+    return Subject(images, datamodule, judges, {"samples": cfg.samples})
+
+
+def from_checkpoint(cfg: DictConfig) -> Subject:
+    """``n`` images of each class, the classes in turn."""
+    path = find_checkpoint(cfg.ckpt, logs=Path(cfg.work_dir) / "logs")
+    gan = load_gan(path)
+    datamodule = data_of(cfg, gan.hparams["datamodule"])
+    judges = judges_of(cfg, datamodule)
+    labels = torch.arange(cfg.n * gan.n_classes) % gan.n_classes
+    require_enough(labels, n_classes=judges.n_classes, what=f"n={cfg.n}")
+    images = torch.cat(list(sample(gan, labels, seed=cfg.seed)))
+    checkpoint = load_checkpoint(path)
+    source = {
+        "ckpt": str(path.absolute()), "epoch": checkpoint["epoch"],
+        "step": checkpoint["global_step"], "seed": cfg.seed,
+    }  # fmt: skip
+    return Subject(Labelled(images, labels), datamodule, judges, source)
+
+
+def data_of(cfg: DictConfig, trained_on: dict[str, Any]) -> InMemoryDataModule:
+    """The data that a checkpoint was trained on, from this machine's ``data_dir``."""
+    target, typed = trained_on["_target_"], cfg.datamodule["_target_"]
+    chosen = [o for o in HydraConfig.get().overrides.task if o.startswith("datamodule=")]
+    if chosen and typed != target:
+        raise InputError(
+            f"ckpt={cfg.ckpt} was trained on {target.rpartition('.')[2]}, not on "
+            f"{typed.rpartition('.')[2]}: leave {chosen[0]} out, or name another checkpoint"
+        )
+    if not target.startswith("src."):
+        raise InputError(f"the checkpoint names {target}, which is not of src.")
+    here = {"data_dir": cfg.data_dir} if "data_dir" in trained_on else {}
+    return ready_data(OmegaConf.create({"datamodule": trained_on | here}))
+
+
+def judges_of(cfg: DictConfig, datamodule: InMemoryDataModule) -> Judges:
+    """Ready before anything is generated, as is a test split that is large enough."""
+    labels = datamodule.test_set.labels
+    require_enough(labels, n_classes=datamodule.n_classes, what="the test split")
+    return load_judges(
+        datamodule.data_name,
+        n_classes=datamodule.n_classes,
+        data_dir=Path(cfg.data_dir),
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )
+
+
+def add_cas(rows: dict[str, Row], real: Real, images: Labelled, *, n_seeds: int) -> None:
+    """Its mean over classifier seeds; the noise, which teaches nothing, gets one seed."""
+    if n_seeds == 0:
+        return
+    n = len(images.labels)
+    scores = {
+        "generated": [real.cas(images, seed=seed) for seed in range(n_seeds)],
+        "real": [real.cas_floor(n, seed=seed) for seed in range(n_seeds)],
+        "noise": [real.cas_ceiling(n, seed=0)],
+    }
+    for name, values in scores.items():
+        rows[name]["cas"] = mean(values)
+        if len(values) > 1:
+            rows[name]["cas_standard_deviation"] = stdev(values)
+
+
+def versions() -> dict[str, str]:
+    """Of the code, as git knows it, and of torch."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        code = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        code = "unknown"
+    return {"code": code, "torch": torch.__version__}
+
+
+def title(report: dict[str, Any]) -> str:
+    source = Path(report["source"].get("ckpt") or report["source"]["samples"])
+    if source.is_relative_to(Path.cwd()):
+        source = source.relative_to(Path.cwd())
+    judges = ", ".join(record["sha256"][:8] for record in report["judges"].values())
+    return f"{report['n']:,} images of {source}\nagainst {report['data']['name']}, judges {judges}"
+
+
+def table(report: dict[str, Any]) -> Table:
+    """Metrics down, the generated images between real ones and noise across."""
+    rows = report["rows"]
+    panel = Table("", title=title(report))
+    for heading in ROWS.values():
+        panel.add_column(heading, justify="right")
+    panel.add_column("better")
+    for name, metric in METRICS.items():
+        if name in rows["generated"]:
+            cells = [cell(rows[row], name, metric.digits) for row in ROWS]
+            panel.add_row(metric.title, *cells, metric.better)
+    return panel
+
+
+def cell(row: Row, name: str, digits: int) -> str:
+    """The value, with its uncertainty where one was measured."""
+    errors = [
+        row[key] for key in (f"{name}_standard_error", f"{name}_standard_deviation") if key in row
+    ]
+    uncertainty = f" ± {errors[0]:.{digits}f}" if errors else ""
+    return f"{row[name]:.{digits}f}{uncertainty}"
+
+
+def keep_in_run(run_dir: Path, folder: Path) -> None:
+    """Copy the newest evaluation into the run folder that the checkpoint lies in."""
+    if (run_dir / "config.yaml").is_file():
+        shutil.copyfile(folder / "metrics.json", run_dir / "evaluation.json")
+        shutil.copyfile(folder / "evaluation.png", run_dir / "evaluation.png")

@@ -1,0 +1,149 @@
+"""Pictures of evaluations: one of a set of images, one of several runs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from torch import Tensor
+
+from src.images import grid
+from src.metrics.judges import Judged
+from src.metrics.neighbours import Nearest
+from src.metrics.panel import METRICS, Metric, Row, confusion
+
+COLUMNS = 10  # images of each class
+Curve = Sequence[Mapping[str, float]]  # rows of a run's quality.csv
+
+
+def draw_evaluation(
+    path: Path, fake: Judged, train: Tensor, found: Nearest, rows: Mapping[str, Row], *, title: str
+) -> None:
+    """What the numbers mean: images at random, the worst, the nearest copies, errors, bars.
+
+    ``found`` names, among the images ``train``, the nearest to the first generated ones.
+    """
+    n_classes = int(fake.labels.max()) + 1
+    figure = Figure(figsize=(17, 13), layout="constrained")
+    figure.suptitle(title)
+    halves = figure.add_gridspec(2, 1)
+    top = figure.add_subfigure(halves[0])
+    pictures = {
+        "random samples": at_random(fake, n_classes),
+        "least like their label, says the judge": least_confident(fake, n_classes),
+        "nearest to a training image, which is beside it": pairs(fake, train, found, n_classes),
+    }
+    for axes, (name, images) in zip(top.subplots(1, 3), pictures.items(), strict=True):
+        draw_images(axes, images, name, n_classes)
+    quarters = halves[1].subgridspec(1, 2, width_ratios=[1, 1.4])
+    left, right = (figure.add_subfigure(quarters[i]) for i in range(2))
+    draw_confusion(left, confusion(fake, n_classes=n_classes))
+    draw_bars(right.subplots(), rows)
+    figure.savefig(path, dpi=100)
+
+
+def at_random(fake: Judged, n_classes: int) -> Tensor:
+    """The first ones of each class, for their order is random, (K * COLUMNS, C, H, W)."""
+    rows = [(fake.labels == label).nonzero().squeeze(1)[:COLUMNS] for label in range(n_classes)]
+    return fake.images[torch.cat(rows)]
+
+
+def least_confident(fake: Judged, n_classes: int) -> Tensor:
+    """Those whose label the second judge finds least probable, the worst first."""
+    chosen = []
+    for label in range(n_classes):
+        rows = (fake.labels == label).nonzero().squeeze(1)
+        chosen.append(rows[fake.confidence[rows].argsort()[:COLUMNS]])
+    return fake.images[torch.cat(chosen)]
+
+
+def pairs(fake: Judged, train: Tensor, found: Nearest, n_classes: int) -> Tensor:
+    """Generated and training images in turn, the closest pairs of each class."""
+    chosen = []
+    for label in range(n_classes):
+        rows = (fake.labels[: len(found.indices)] == label).nonzero().squeeze(1)
+        closest = rows[found.distances[rows].argsort()[: COLUMNS // 2]]
+        both = [fake.images[closest], train[found.indices[closest]]]
+        chosen.append(torch.stack(both, dim=1).flatten(0, 1))
+    return torch.cat(chosen)
+
+
+def draw_images(axes: Axes, images: Tensor, title: str, n_classes: int) -> None:
+    axes.imshow(grid(images, columns=COLUMNS, scale=1))
+    side = images.shape[-2] + 2
+    axes.set_yticks(
+        [side * (row + 0.5) for row in range(n_classes)], [str(label) for label in range(n_classes)]
+    )
+    axes.set_xticks([])
+    axes.set_title(title)
+
+
+def draw_confusion(figure: SubFigure, table: Tensor) -> None:
+    """Errors in colour, since the diagonal would outshine them; every share above 0.05 % in %."""
+    axes = figure.subplots()
+    errors = table - torch.diag(table.diagonal())
+    axes.imshow(errors.numpy(), cmap="Reds", vmin=0, vmax=max(0.01, 1.5 * float(errors.max())))
+    for (row, column), share in zip(
+        ((i, j) for i in range(len(table)) for j in range(len(table))), table.flatten(), strict=True
+    ):
+        if share >= 5e-4:
+            bold = "bold" if row == column else "normal"
+            axes.text(
+                column, row, f"{100 * share:.1f}", ha="center", va="center", size=8, weight=bold
+            )
+    axes.set(xticks=range(len(table)), yticks=range(len(table)))
+    axes.set(xlabel="read as, %", ylabel="asked for", title="what the second judge reads")
+
+
+def draw_bars(axes: Axes, rows: Mapping[str, Row]) -> None:
+    """Where each metric lies on the way from noise, at the left, to real images, at the right."""
+    shown = [name for name in METRICS if name in rows["generated"] and not name.startswith("c_t")]
+    for height, name in enumerate(reversed(shown)):
+        metric, values = METRICS[name], [rows[row][name] for row in ("generated", "real", "noise")]
+        length = place(*values, metric=metric)
+        axes.barh(height, length, color="lightsteelblue", height=0.7)
+        texts = [f"{value:.{metric.digits}f}" for value in values]
+        axes.text(0.01, height, texts[0], va="center", color="black", weight="bold")
+        axes.text(1.01, height, f"{texts[1]}   ({texts[2]})", va="center", size=9)
+    axes.set_yticks(range(len(shown)), [METRICS[name].title.strip() for name in reversed(shown)])
+    axes.set(xlim=(0, 1.25), xticks=[0, 1], xticklabels=["noise", "real images"])
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title("distances on a logarithmic scale; at the right real images, (noise)", size=10)
+
+
+def place(value: float, real: float, noise: float, *, metric: Metric) -> float:
+    """From 0, as noise, to 1, as real images; distances by their logarithms."""
+    if metric.better == "like real":
+        return 1 - min(1.0, abs(value - real) / max(abs(noise - real), 1e-9))
+    if metric.is_distance:
+        value, real, noise = (math.log(max(each, 1e-6)) for each in (value, real, noise))
+    if noise == real:
+        return 0.0
+    return min(1.0, max(0.0, (value - noise) / (real - noise)))
+
+
+QUALITY = {"fid_cnn": True, "label_accuracy": False, "coverage": False}  # logarithmic or not
+AXES = {"seconds": "seconds of training", "images": "real images seen"}
+
+
+def draw_quality(path: Path, curves: Mapping[str, Curve]) -> None:
+    """Quality on the validation images against time and against images seen, a line per run."""
+    figure = Figure(figsize=(11, 9), layout="constrained")
+    grid_of_axes = figure.subplots(len(QUALITY), len(AXES), sharey="row", sharex="col")
+    for row, (metric, is_logarithmic) in zip(grid_of_axes, QUALITY.items(), strict=True):
+        for axes, x in zip(row, AXES, strict=True):
+            for i, (name, curve) in enumerate(curves.items()):
+                values = [point[metric] for point in curve]
+                axes.plot([point[x] for point in curve], values, f".-C{i}", label=name)
+            floors = {point[f"real_{metric}"] for curve in curves.values() for point in curve}
+            for floor in floors:
+                axes.axhline(floor, color="gray", linestyle=":", label="real images")
+            axes.set(yscale="log" if is_logarithmic else "linear", ylabel=metric)
+            axes.grid(alpha=0.3)
+    for axes, label in zip(grid_of_axes[-1], AXES.values(), strict=True):
+        axes.set_xlabel(label)
+    grid_of_axes[0][-1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    figure.savefig(path, dpi=110)

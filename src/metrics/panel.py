@@ -1,0 +1,225 @@
+"""The quality panel: what is measured of labelled images, and the rows it stands beside."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from src.errors import InputError
+from src.images import Labelled
+from src.metrics.frechet import (
+    fit,
+    fit_per_class,
+    frechet_at_infinity,
+    frechet_distance,
+    frechet_per_class,
+)
+from src.metrics.judges import Judged
+from src.metrics.kernel import kernel_distance
+from src.metrics.neighbours import (
+    Manifold,
+    Nearest,
+    c_t,
+    manifold,
+    nearest,
+    share_nearer,
+    spread_per_class,
+)
+from src.networks.classifier import Classifier
+
+Row = dict[str, float]
+Distances = Mapping[str, Tensor]  # to the nearest training image, (N,), in two spaces
+MOST = 10_000  # images in statistics of neighbours, whose cost grows with the square
+SPACES = "pixels", "features"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is named for people, and which end of it is good."""
+
+    title: str
+    better: Literal["lower", "higher", "like real"]
+    digits: int = 3
+    is_distance: bool = False  # from 0 without bound, so that it is drawn on a logarithmic scale
+
+
+METRICS = {
+    "fid_cnn": Metric("fid_cnn, to test", "lower", is_distance=True),
+    "fid_cnn_infinity": Metric("  at infinite N", "lower", is_distance=True),
+    "fid_cnn_train": Metric("fid_cnn, to train", "lower", is_distance=True),
+    "kid_cnn": Metric("kid_cnn", "lower", digits=4, is_distance=True),
+    "intra_class_fid": Metric("intra_class_fid", "lower", is_distance=True),
+    "precision": Metric("precision", "higher"),
+    "recall": Metric("recall", "higher"),
+    "density": Metric("density", "higher"),
+    "coverage": Metric("coverage", "higher"),
+    "diversity": Metric("diversity", "like real"),
+    "diversity_lowest": Metric("  of the poorest class", "like real"),
+    "label_accuracy": Metric("label_accuracy", "higher", digits=4),
+    "cas": Metric("cas", "higher", digits=4),
+    "memorization_pixels": Metric("memorization, pixels", "like real"),
+    "memorization_features": Metric("memorization, features", "like real"),
+    "c_t_pixels": Metric("C_T, pixels", "like real", digits=1),
+    "c_t_features": Metric("C_T, features", "like real", digits=1),
+}
+
+
+def fidelity(fake: Judged, real: Judged) -> Row:
+    """How the features are distributed, against one part of the real data."""
+    reference = fit(real.features)
+    kid = kernel_distance(fake.features, real.features)
+    classes = frechet_per_class(
+        fake.features, fake.labels, fit_per_class(real.features, real.labels)
+    )
+    spread = spread_per_class(fake.features, fake.labels)
+    ratios = [
+        spread[label] / real_spread
+        for label, real_spread in spread_per_class(real.features, real.labels).items()
+    ]
+    return {
+        "fid_cnn": frechet_distance(fit(fake.features), reference),
+        "fid_cnn_infinity": frechet_at_infinity(fake.features, reference),
+        "kid_cnn": kid.value,
+        "kid_cnn_standard_error": kid.standard_error,
+        "intra_class_fid": sum(classes.values()) / len(classes),
+        **same_size_manifold(fake, real)._asdict(),
+        "diversity": sum(ratios) / len(ratios),
+        "diversity_lowest": min(ratios),
+    }
+
+
+def same_size_manifold(fake: Judged, real: Judged) -> Manifold:
+    """Of equally many of both, at random where there are more real ones: MNIST is sorted."""
+    n = min(len(fake.labels), len(real.labels), MOST)
+    rows = torch.randperm(len(real.labels), generator=torch.Generator().manual_seed(0))[:n]
+    return manifold(fake.features[:n], real.features[rows])
+
+
+def label_accuracy(fake: Judged) -> float:
+    """Share that the second judge reads as the label asked for (GAN-test, arXiv:1807.09499)."""
+    return float((fake.predictions == fake.labels).double().mean())
+
+
+def accuracy_per_class(fake: Judged) -> dict[int, float]:
+    return {
+        label: label_accuracy(fake.take(fake.labels == label))
+        for label in fake.labels.unique().tolist()
+    }
+
+
+def nearest_in(train: Judged, queries: Judged) -> dict[str, Nearest]:
+    """The training images that are nearest to ``queries``, in two spaces."""
+    return {
+        "pixels": nearest(pixels(queries), pixels(train)),
+        "features": nearest(queries.features, train.features),
+    }
+
+
+def distances_to(train: Judged, queries: Judged) -> dict[str, Tensor]:
+    return {space: found.distances for space, found in nearest_in(train, queries).items()}
+
+
+def pixels(judged: Judged) -> Tensor:
+    return judged.images.flatten(1).float()
+
+
+def memorization(fake: Judged, test: Judged, fake_gaps: Distances, test_gaps: Distances) -> Row:
+    """Whether images lie nearer to the training set than unseen real ones do, in two spaces."""
+    row = {}
+    for space in SPACES:
+        a, b = fake_gaps[space], test_gaps[space]
+        row[f"memorization_{space}"] = share_nearer(a, b)
+        row[f"c_t_{space}"] = c_t(a, fake.labels, b, test.labels)
+    return row
+
+
+def measure(
+    fake: Judged, found: Mapping[str, Nearest], *, train: Judged, test: Judged, test_gaps: Distances
+) -> Row:
+    """Every metric but the classification accuracy score, which trains classifiers of its own.
+
+    The order of the images must be random or cycle through the classes: statistics of neighbours
+    take the first ones only. ``found`` is ``nearest_in(train, first(fake))``.
+    """
+    gaps = {space: each.distances for space, each in found.items()}
+    return {
+        **fidelity(fake, test),
+        "fid_cnn_train": frechet_distance(fit(fake.features), fit(train.features)),
+        "label_accuracy": label_accuracy(fake),
+        **memorization(first(fake), test, gaps, test_gaps),
+    }
+
+
+def first(fake: Judged) -> Judged:
+    """As many as statistics of neighbours take."""
+    return fake.take(slice(MOST))
+
+
+def measure_real(
+    *, train: Judged, val: Judged, test: Judged, test_gaps: Distances, n: int, n_classes: int
+) -> Row:
+    """The floor: what unseen real images score, as many as are asked for and as far as they go.
+
+    Training images stand for generated ones wherever that is fair. The judge has learned their
+    labels, so that the test images stand for label accuracy; and they are their own nearest
+    neighbours, so that the validation images stand for memorization, the test images for
+    ``fid_cnn_train``. The classes are balanced, as they are in what is generated: that alone, in
+    which real data differ a little, is 0.05 of MNIST's floor.
+    """
+    sample = train.take(balanced(train.labels, n, n_classes=n_classes))
+    unseen = test.take(balanced(test.labels, n, n_classes=n_classes))
+    return {
+        **fidelity(sample, test),
+        "fid_cnn_train": frechet_distance(fit(unseen.features), fit(train.features)),
+        "label_accuracy": label_accuracy(test),
+        **memorization(first(val), test, distances_to(train, first(val)), test_gaps),
+    }
+
+
+def noise(n: int, like: Labelled, *, n_classes: int) -> Labelled:
+    """The ceiling's images: every pixel uniform, the classes in turn."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (n, *like.images.shape[1:])
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+    return Labelled(images, torch.arange(n) % n_classes)
+
+
+def balanced(labels: Tensor, n: int, *, n_classes: int) -> Tensor:
+    """Rows of equally many images of each class, in turn, at most ``n`` in all."""
+    of_each = [(labels == label).nonzero().squeeze(1) for label in range(n_classes)]
+    per_class = min(n // n_classes, *map(len, of_each))
+    return torch.stack([rows[:per_class] for rows in of_each], dim=1).flatten()
+
+
+def require_enough(labels: Tensor, *, n_classes: int, what: str) -> None:
+    """Refuse fewer images in a class than the covariance of its features needs.
+
+    Raises:
+        InputError: naming the class and the number needed.
+    """
+    n_features = Classifier.n_features
+    counts = torch.bincount(labels, minlength=n_classes)
+    fewest = int(counts.argmin())
+    if counts[fewest] <= n_features:
+        raise InputError(
+            f"{what} has {int(counts[fewest])} images of class {fewest}, too few for Frechet "
+            f"distances in {n_features} features: give at least {n_features + 1} of each class"
+        )
+
+
+def confusion(fake: Judged, *, n_classes: int) -> Tensor:
+    """Shares (K, K) of each label asked for (rows) that were read as each class (columns)."""
+    cells = torch.bincount(fake.labels * n_classes + fake.predictions, minlength=n_classes**2)
+    table = cells.view(n_classes, n_classes).double()
+    return table / table.sum(1, keepdim=True).clamp_min(1)
+
+
+def quick(fake: Judged, real: Judged) -> Row:
+    """The three numbers that are worth their time while training."""
+    return {
+        "fid_cnn": frechet_distance(fit(fake.features), fit(real.features)),
+        "label_accuracy": label_accuracy(fake),
+        "coverage": same_size_manifold(fake, real).coverage,
+    }

@@ -1,0 +1,148 @@
+"""The panel on cheaters: which metric catches which, while the others are fooled."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.datamodules.synthetic import SyntheticDataModule
+from src.errors import InputError
+from src.images import Labelled
+from src.metrics.judges import load_judges
+from src.metrics.panel import (
+    METRICS,
+    Row,
+    accuracy_per_class,
+    balanced,
+    confusion,
+    noise,
+    require_enough,
+)
+from src.metrics.real import Real, judge_real
+
+N = 700
+
+
+def bars(*, seed: int) -> SyntheticDataModule:
+    datamodule = SyntheticDataModule(
+        train_val_test_split=[1_500, N, N],
+        img_size=28, channels=1, n_classes=10, seed=0, split_seed=seed,
+    )  # fmt: skip
+    datamodule.setup("test")
+    return datamodule
+
+
+@pytest.fixture(scope="module")
+def real(judged_data: Path) -> Real:
+    judges = load_judges("synthetic", n_classes=10, data_dir=judged_data)
+    return judge_real(judges, **bars(seed=0).parts, folder=judged_data / "judged")
+
+
+@pytest.fixture(scope="module")
+def ideal() -> Labelled:
+    """What a perfect generator makes: fresh images of the same distribution."""
+    return bars(seed=1).parts["test"]
+
+
+def score(real: Real, data: Labelled) -> Row:
+    judged = real.judges.read(data)
+    return real.measure(judged, real.neighbours(judged))
+
+
+@pytest.fixture(scope="module")
+def ideal_row(real: Real, ideal: Labelled) -> Row:
+    return score(real, ideal)
+
+
+def test_an_ideal_generator_scores_as_real_images_do(real: Real, ideal_row: Row) -> None:
+    floor, ceiling = real.floor(N), real.ceiling(N)
+    for name in ("fid_cnn", "fid_cnn_train", "intra_class_fid"):
+        assert ideal_row[name] == pytest.approx(floor[name], rel=0.8)
+        assert ideal_row[name] < ceiling[name] / 20
+    for name in ("precision", "recall", "coverage", "diversity", "label_accuracy"):
+        assert ideal_row[name] == pytest.approx(floor[name], abs=0.08)
+    assert ceiling["coverage"] < 0.1
+    assert ceiling["label_accuracy"] < 0.3
+    assert abs(ideal_row["kid_cnn"]) < ceiling["kid_cnn"] / 100
+    for space in ("pixels", "features"):
+        assert ideal_row[f"memorization_{space}"] == pytest.approx(0.5, abs=0.1)
+        assert abs(ideal_row[f"c_t_{space}"]) < 1.5
+
+
+def test_a_copier_is_caught_by_memorization_alone(real: Real, ideal_row: Row) -> None:
+    rows = balanced(real.train.labels, N, n_classes=10)
+    row = score(real, Labelled(*real.train.take(rows)[:2]))
+    for space in ("pixels", "features"):
+        assert row[f"memorization_{space}"] > 0.999
+        assert row[f"c_t_{space}"] < -8
+    assert row["fid_cnn"] < 1.2 * ideal_row["fid_cnn"]
+    assert row["coverage"] > ideal_row["coverage"] - 0.1
+    assert row["label_accuracy"] > 0.9
+
+
+def test_one_image_per_class_is_caught_by_variety_and_not_by_its_labels(
+    real: Real, ideal: Labelled, ideal_row: Row
+) -> None:
+    labels = torch.arange(N) % 10
+    chosen = torch.stack([ideal.images[ideal.labels == label][0] for label in range(10)])
+    row = score(real, Labelled(chosen[labels], labels))
+    assert row["diversity"] < 1e-3
+    assert row["diversity_lowest"] < 1e-3
+    assert row["recall"] < 0.05
+    assert row["coverage"] < 0.2
+    assert row["intra_class_fid"] > 3 * ideal_row["intra_class_fid"]
+    assert row["label_accuracy"] > 0.85
+
+
+def test_one_collapsed_class_shows_in_the_poorest(
+    real: Real, ideal: Labelled, ideal_row: Row
+) -> None:
+    images = ideal.images.clone()
+    images[ideal.labels == 3] = images[ideal.labels == 3][0]
+    row = score(real, Labelled(images, ideal.labels))
+    assert row["diversity_lowest"] < 1e-3
+    assert row["diversity"] == pytest.approx(0.9 * ideal_row["diversity"], rel=0.05)
+
+
+def test_shuffled_labels_are_caught_by_accuracy_and_classes_and_not_by_fid(
+    real: Real, ideal: Labelled, ideal_row: Row
+) -> None:
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(0))
+    row = score(real, Labelled(ideal.images, ideal.labels[order]))
+    assert row["label_accuracy"] == pytest.approx(0.1, abs=0.05)
+    assert row["intra_class_fid"] > 5 * ideal_row["intra_class_fid"]
+    assert row["fid_cnn"] == pytest.approx(ideal_row["fid_cnn"], rel=1e-6)
+
+
+def test_every_named_metric_is_measured(real: Real, ideal_row: Row) -> None:
+    assert set(METRICS) - {"cas"} <= set(ideal_row)
+    assert set(ideal_row) == set(real.floor(N)) == set(real.ceiling(N))
+
+
+def test_the_worst_class_and_the_confusion_agree(real: Real, ideal: Labelled) -> None:
+    judged = real.judges.read(ideal)
+    table = confusion(judged, n_classes=10)
+    assert table.sum(1).tolist() == pytest.approx([1] * 10)
+    assert list(accuracy_per_class(judged).values()) == pytest.approx(table.diagonal().tolist())
+
+
+def test_balanced_rows_cycle_through_the_classes_as_far_as_the_rarest_goes() -> None:
+    labels = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2])
+    rows = balanced(labels, 100, n_classes=3)
+    assert labels[rows].tolist() == [0, 1, 2, 0, 1, 2]
+    assert len(rows.unique()) == 6
+    assert len(balanced(labels, 4, n_classes=3)) == 3
+
+
+def test_noise_uses_every_value_and_every_class(ideal: Labelled) -> None:
+    images, labels = noise(20, like=ideal, n_classes=10)
+    assert images.shape == (20, 1, 28, 28)
+    assert images.unique().tolist() == list(range(256))
+    assert labels.bincount().tolist() == [2] * 10
+
+
+def test_too_few_images_of_a_class_are_refused() -> None:
+    labels = torch.cat([torch.zeros(80), torch.ones(64)]).long()
+    with pytest.raises(InputError, match=r"has 64 images of class 1, too few .* at least 65"):
+        require_enough(labels, n_classes=2, what="samples=x.npz")
+    require_enough(torch.arange(130) % 2, n_classes=2, what="n=65")

@@ -1,0 +1,129 @@
+"""From a checkpoint or a file to a report that a person and a program can read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.errors import InputError
+from src.evaluate import evaluate
+from src.generate import generate
+from src.metrics.panel import METRICS
+from src.train import train
+from tests.conftest import BARS, Compose, compose_in
+
+N = 70  # per class
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, judged_data: Path) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    arguments = [*BARS, "ignore_warnings=true", "trainer.max_epochs=1", "logger=null"]
+    train(compose_in(folder, *arguments, f"data_dir={judged_data}"))
+    return folder
+
+
+def report_on(folder: Path, data_dir: Path, *arguments: str) -> dict[str, Any]:
+    evaluate(compose_in(folder, "task=evaluate", f"data_dir={data_dir}", *arguments))
+    return json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def report(
+    tmp_path_factory: pytest.TempPathFactory, trained: Path, judged_data: Path
+) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("evaluation")
+    return report_on(folder, judged_data, f"ckpt={trained}", f"n={N}", "cas_seeds=2", "seed=3")
+
+
+def test_the_report_says_what_was_measured_and_by_whom(
+    report: dict[str, Any], trained: Path, judged_data: Path
+) -> None:
+    rows = report["rows"]
+    assert set(rows) == {"generated", "real", "noise"}
+    assert all(set(METRICS) <= set(row) for row in rows.values())
+    assert report["n"] == 10 * N
+    assert report["source"] == {
+        "ckpt": str(trained / "checkpoints" / "last.ckpt"), "epoch": 0, "step": 23, "seed": 3,
+    }  # fmt: skip
+    records = json.loads((judged_data / "judges" / "judges.json").read_text())["synthetic"]
+    assert report["judges"] == records
+    assert {len(md5) for md5 in report["data"]["md5"].values()} == {32}
+    assert report["version"]["code"]
+    assert np.array(report["confusion"]).sum() == pytest.approx(10)
+    accuracies = report["label_accuracy_per_class"].values()
+    assert np.mean([*accuracies]) == pytest.approx(rows["generated"]["label_accuracy"])
+
+
+def test_a_barely_trained_generator_lies_between_real_images_and_noise(
+    report: dict[str, Any],
+) -> None:
+    generated, real, noise = (report["rows"][name] for name in ("generated", "real", "noise"))
+    assert real["fid_cnn"] < 1 < generated["fid_cnn"]
+    assert real["coverage"] > 0.9 > 0.1 > noise["coverage"]
+    assert real["label_accuracy"] > 0.9
+    assert "cas_standard_deviation" in generated
+    assert "cas_standard_deviation" not in noise
+
+
+def test_the_run_folder_keeps_its_newest_evaluation(report: dict[str, Any], trained: Path) -> None:
+    assert json.loads((trained / "evaluation.json").read_text()) == report
+    with Image.open(trained / "evaluation.png") as picture:
+        assert picture.size == (1_700, 1_300)
+
+
+def test_a_file_of_the_same_images_scores_the_same(
+    report: dict[str, Any], trained: Path, judged_data: Path, tmp_path: Path
+) -> None:
+    generate(compose_in(tmp_path, "task=generate", f"ckpt={trained}", f"n={N}", "seed=3"))
+    own, theirs = tmp_path / "own", tmp_path / "theirs"
+    for folder in (own, theirs):
+        folder.mkdir()
+    file = f"samples={tmp_path / 'samples.npz'}"
+    from_file = report_on(theirs, judged_data, *BARS, file, "cas_seeds=0")
+    # Equal labels in another order have other latents, so that only the distribution agrees.
+    for name in ("fid_cnn", "intra_class_fid"):
+        assert from_file["rows"]["generated"][name] == pytest.approx(
+            report["rows"]["generated"][name], rel=0.1
+        )
+    assert from_file["rows"]["real"]["fid_cnn"] == report["rows"]["real"]["fid_cnn"]
+    assert from_file["source"] == {"samples": str(tmp_path / "samples.npz")}
+    assert not list(own.iterdir())
+
+
+def test_another_data_set_than_the_checkpoint_s_is_refused(
+    trained: Path, judged_data: Path, tmp_path: Path
+) -> None:
+    cfg = compose_in(tmp_path, "task=evaluate", f"ckpt={trained}", "datamodule=fashion_mnist")
+    message = "on SyntheticDataModule, not on FashionMNISTDataModule: leave datamodule=fashion_mni"
+    with pytest.raises(InputError, match=message):
+        evaluate(cfg)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["n=64"], r"n=64 has 64 images of class 0, too few .* give at least 65 of each class"),
+        (["ckpt=null"], "task=evaluate needs images: type ckpt=PATH"),
+        (["samples=nowhere.npz", *BARS], "samples=nowhere.npz does not exist"),
+        (["data_dir=nowhere"], "there are no judges for the data set synthetic"),
+    ],
+)
+def test_bad_input_is_refused(
+    trained: Path, judged_data: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        report_on(tmp_path, judged_data, f"ckpt={trained}", "cas_seeds=0", *arguments)
+
+
+def test_a_test_split_that_is_too_small_is_refused(
+    typed: Compose, judged_data: Path, tmp_path: Path
+) -> None:
+    arrays = {"images": np.zeros((700, 1, 28, 28), np.uint8), "labels": np.arange(700) % 10}
+    np.savez(tmp_path / "black.npz", **arrays)
+    small = ["datamodule=synthetic", f"samples={tmp_path / 'black.npz'}", "cas_seeds=0"]
+    with pytest.raises(InputError, match="the test split has 25 images of class"):
+        evaluate(typed("task=evaluate", *small, f"data_dir={judged_data}"))
