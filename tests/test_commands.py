@@ -58,7 +58,10 @@ COMMANDS: list[tuple[str, dict[str, Any]]] = [
     ("trainer.fast_dev_run=3 trainer.gpus=1", {"trainer.fast_dev_run": 3, "trainer.gpus": 0}),
     ("trainer.precision=bf16-mixed", {"trainer.precision": "bf16-mixed"}),
     ("print_config=false", {"print_config": False}),
-    ("hparams_search=mnist_grid", {"optimized_metric": "val/g_loss"}),
+    ("hparams_search=mnist_grid", {"optimized_metric": "val/fid_cnn"}),
+    ("task=evaluate ckpt=x", {"task": "evaluate", "n": 5_000, "cas_seeds": 3, "samples": None}),
+    ("task=compare runs=[a,b]", {"task": "compare", "runs": ["a", "b"]}),
+    ("task=train_judge", {"task": "train_judge", "print_config": False}),
     ("task=generate labels=[5] n=16 ckpt=x", {"task": "generate", "labels": [5], "n": 16}),
 ]
 

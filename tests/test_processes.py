@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from src.checkpoints import load_checkpoint
+from tests.callbacks.test_quality import measure_again
+from tests.conftest import BARS
 
 ROOT = Path(__file__).parents[1]
 RUN = [sys.executable, str(ROOT / "run.py")]
@@ -175,6 +177,18 @@ def test_two_ranks_share_data_gradients_weights_and_one_folder(
     assert len(list(run.glob("wandb/*run-*"))) == 1
     assert (run / "checkpoints" / "last.ckpt").is_file()
     assert {path.name for path in (tmp_path / "logs").iterdir()} == {"runs"}
+
+
+@pytest.mark.slow
+def test_two_ranks_measure_the_quality_that_one_process_does(
+    tmp_path: Path, judged_data: Path
+) -> None:
+    judged = [*BASE, *BARS, f"data_dir={judged_data}", "callbacks.quality.n=3_000"]
+    finish(start([*judged, *TWO, f"hydra.run.dir={tmp_path}"], tmp_path))
+    with (tmp_path / "quality.csv").open() as file:
+        (together,) = csv.DictReader(file)
+    for name, value in measure_again(tmp_path, judged_data, n=3_000).items():
+        assert float(together[name]) == pytest.approx(value, rel=1e-6)
 
 
 @pytest.mark.slow

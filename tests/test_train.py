@@ -33,14 +33,15 @@ TINY = [
     f"trainer.max_epochs={EPOCHS}",
     "trainer.log_every_n_steps=3",
 ]
+JUDGED = ["callbacks.quality.n=200", "callbacks.quality.every_n_epochs=1"]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, judged_data: Path) -> Path:
     """A run folder to look at."""
     folder = tmp_path_factory.mktemp("run")
     with redirect_stdout((folder / "screen.txt").open("w")):
-        train(compose_in(folder, *TINY, "logger=csv"))
+        train(compose_in(folder, *TINY, *JUDGED, f"data_dir={judged_data}", "logger=csv"))
     return folder
 
 
@@ -72,17 +73,23 @@ def steps_of(run: Path, metric: str) -> list[int]:
 def test_a_run_leaves_what_the_readme_promises(run: Path) -> None:
     assert {path.name for path in run.iterdir()} >= {
         "config.yaml", "config_tree.txt", "curves.png", "samples.gif", "metrics.csv",
+        "quality.csv", "quality.png",
     }  # fmt: skip
     assert sorted(path.name for path in (run / "samples").iterdir()) == [
         "epoch_0001.png",
         "epoch_0002.png",
     ]
-    assert {"last.ckpt", "best-000000008.ckpt"} <= {p.name for p in (run / "checkpoints").iterdir()}
+    assert {p.name for p in (run / "checkpoints").iterdir()} in (
+        {"last.ckpt", "best-000000008.ckpt"},
+        {"last.ckpt", "best-000000016.ckpt"},
+    )
     assert size(run / "samples" / "epoch_0001.png") == (2 * (10 * 30 + 2), 2 * 242)
     with Image.open(run / "samples.gif") as film:
         assert film.n_frames == EPOCHS
     panel = (run / "screen.txt").read_text()
     assert "task=generate" in panel
+    assert "task=evaluate" in panel
+    assert "fid_cnn" in panel
     assert "resume=" in panel
     assert "src.datamodules.synthetic" in (run / "config_tree.txt").read_text()
 
@@ -166,23 +173,28 @@ def test_a_refused_resume_leaves_the_record_alone(typed: Compose, run: Path) -> 
     assert (run / "config.yaml").read_bytes() == before
 
 
-def test_the_best_checkpoints_are_tracked_through_a_resume(typed: Compose, tmp_path: Path) -> None:
-    train(typed(*TINY, "logger=csv"))
+def test_the_best_checkpoint_is_tracked_through_a_resume(
+    typed: Compose, tmp_path: Path, judged_data: Path
+) -> None:
+    judged = [*TINY, *JUDGED, f"data_dir={judged_data}", "logger=csv"]
+    train(typed(*judged))
     run = tmp_path
     (run / ".hydra").mkdir()
-    cfg = typed(*TINY, "trainer.max_epochs=6", "trainer.check_val_every_n_epoch=2", "logger=csv")
+    cfg = typed(*judged, "trainer.max_epochs=6", "trainer.check_val_every_n_epoch=2")
     cfg.resume = str(run)
     train(cfg)
-    values = {int(row["step"]): float(row["val/g_loss"]) for row in rows(run) if row["val/g_loss"]}
+    values = {
+        int(row["step"]): float(row["val/fid_cnn"]) for row in rows(run) if row["val/fid_cnn"]
+    }
     assert list(values) == [8, 16, 32, 48]
-    best = sorted(sorted(values, key=values.__getitem__)[:2])
-    kept = sorted(int(path.stem[5:]) for path in (run / "checkpoints").glob("best-*.ckpt"))
-    assert kept == best
+    best = min(values, key=values.__getitem__)
+    (kept,) = (run / "checkpoints").glob("best-*.ckpt")
+    assert kept.stem == f"best-{best:09d}"
     callbacks = last(run)["callbacks"]
     (tracked,) = (
-        c["best_k_models"] for c in callbacks.values() if c.get("monitor") == "val/g_loss"
+        c["best_k_models"] for c in callbacks.values() if c.get("monitor") == "val/fid_cnn"
     )
-    assert sorted(int(Path(path).stem[5:]) for path in tracked) == best
+    assert [Path(path).name for path in tracked] == [kept.name]
 
 
 def test_one_diverged_point_does_not_end_a_search(

@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Callback, RichProgressBar
 from typing_extensions import override
 
 from src.callbacks.losses import LossRecord
+from src.callbacks.quality import beside_real
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,13 @@ class EpochLines(Callback):
         )
         last = trainer.max_epochs or -1
         of = f"/{last}" if last > 0 else ""
-        return f"epoch {row['epoch']}{of}  step {row['step']:,}  {losses}  {self.pace(trainer)}"
+        parts = [
+            f"epoch {row['epoch']}{of}",
+            f"step {row['step']:,}",
+            losses,
+            *beside_real(trainer.callback_metrics),
+        ]
+        return "  ".join([*parts, self.pace(trainer)])
 
     def pace(self, trainer: pl.Trainer) -> str:
         """Images per second over all of this run, and the time that its epochs will still take."""

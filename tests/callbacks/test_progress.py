@@ -30,12 +30,15 @@ def record(tmp_path: Path) -> LossRecord:
     return record
 
 
-def at(epoch: int, *, max_epochs: int | None = 20, is_global_zero: bool = True) -> Any:
+def at(
+    epoch: int, *, max_epochs: int | None = 20, is_global_zero: bool = True, metrics: Any = None
+) -> Any:
     return SimpleNamespace(
         current_epoch=epoch - 1,
         max_epochs=max_epochs,
         global_step=2577,
         is_global_zero=is_global_zero,
+        callback_metrics=metrics or {},
     )
 
 
@@ -58,6 +61,16 @@ def test_an_epoch_is_one_line_with_step_losses_speed_and_time_left(
         "epoch 3/20  step 2,577  g_loss 0.367  d_loss 0.195  val/g_loss 0.575  val/d_loss 0.163  "
         "1,000 images/s  0:18:25 left"
     ]
+
+
+def test_quality_stands_beside_real_images_where_it_was_measured(
+    record: LossRecord, clock: SimpleNamespace
+) -> None:
+    lines = EpochLines(record)
+    lines.on_train_start(at(3), None)
+    clock.now += 1
+    metrics = {"val/fid_cnn": 3.84, "real/fid_cnn": 0.117, "val/g_loss": 0.5}
+    assert "val/d_loss 0.163  fid_cnn 3.840 (real 0.117)  " in lines.line(at(3, metrics=metrics))
 
 
 def test_a_resumed_run_is_timed_by_the_epochs_since_then(

@@ -1,0 +1,190 @@
+"""How good the digits are, measured while training."""
+
+import csv
+import io
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
+from typing_extensions import override
+
+from src.callbacks.losses import publish
+from src.datamodules.in_memory import InMemoryDataModule
+from src.errors import InputError
+from src.figures import draw_quality
+from src.files import write_atomically
+from src.images import Labelled
+from src.metrics.classify import CHUNK
+from src.metrics.judges import Judged, Judges, NoJudgesError, load_judges
+from src.metrics.panel import Row, quick
+from src.metrics.real import quick_floor, read_once
+from src.models.gan import ConditionalGAN
+from src.networks.classifier import Classifier
+
+log = logging.getLogger(__name__)
+MEASURED = "fid_cnn", "label_accuracy", "coverage"
+
+
+class Quality(Callback):
+    """Judges ``n`` images of the averaged generator, or the plain one, every ``every_n_epochs``.
+
+    After those epochs, and after the last, ``val/fid_cnn``, ``val/label_accuracy`` and
+    ``val/coverage`` go to every logger, with what real images score as ``real/...``, and a row with
+    the seconds and images that training took so far goes to ``quality.csv``. The classes are
+    balanced, the latents the same every time, the reference is the validation part. Every rank
+    generates and judges a part of the images; the result is that of one process.
+    """
+
+    def __init__(
+        self, run_dir: str | Path, data_dir: str | Path, every_n_epochs: int = 5, n: int = 10_000
+    ) -> None:
+        self.run_dir, self.data_dir = Path(run_dir), Path(data_dir)
+        self.every_n_epochs, self.n = every_n_epochs, n
+        if n <= Classifier.n_features:
+            least = Classifier.n_features + 1
+            raise InputError(
+                f"callbacks.quality.n={n} is too few for Frechet distances in "
+                f"{Classifier.n_features} features: give at least {least}, as in "
+                "callbacks.quality.n=10_000"
+            )
+        self.judges: Judges | None = None
+        self.history: list[Row] = []
+        self.seconds_before = 0.0  # of training, before this process
+        self.started_at = perf_counter()
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history, "seconds": self.seconds}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history, self.seconds_before = state_dict["history"], state_dict["seconds"]
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of training, over all processes of the run, without these evaluations."""
+        return self.seconds_before + perf_counter() - self.started_at
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if trainer.fast_dev_run or not isinstance(data, InMemoryDataModule):  # type: ignore[attr-defined]
+            return
+        try:
+            self.judges = load_judges(
+                data.data_name,
+                n_classes=data.n_classes,
+                data_dir=self.data_dir,
+                device=str(trainer.strategy.root_device),
+            )
+        except NoJudgesError as error:
+            if trainer.is_global_zero:
+                log.warning("val/fid_cnn is not measured: %s", error)
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started_at = perf_counter()
+
+    @override
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for name in MEASURED:  # what is there afterwards is fresh, as BestCheckpoint needs it
+            trainer.callback_metrics.pop(f"val/{name}", None)
+
+    @override
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.judges is None or trainer.sanity_checking or not self.is_due(trainer):
+            return
+        assert isinstance(pl_module, ConditionalGAN)
+        started_at = perf_counter()
+        row = {
+            "epoch": trainer.current_epoch + 1, "step": trainer.global_step,
+            "images": images_seen(trainer), "seconds": self.seconds,
+        }  # fmt: skip
+        fake = self.judge(trainer, pl_module, self.judges)
+        if trainer.is_global_zero:
+            row |= self.compare(fake, trainer.datamodule, self.judges)  # type: ignore[attr-defined]
+        row = trainer.strategy.broadcast(row)
+        self.history.append(row | {"evaluation_seconds": perf_counter() - started_at})
+        self.report(trainer, pl_module)
+        self.started_at += perf_counter() - started_at
+
+    def is_due(self, trainer: pl.Trainer) -> bool:
+        epoch = trainer.current_epoch + 1
+        return epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
+
+    def judge(self, trainer: pl.Trainer, gan: ConditionalGAN, judges: Judges) -> Judged:
+        """All images, of which each rank makes and judges every ``world_size``-th chunk."""
+        generator = torch.Generator().manual_seed(0)
+        latents = torch.randn(self.n, gan.latent_dim, generator=generator)
+        labels = torch.arange(self.n) % gan.n_classes
+        features = torch.zeros(self.n, judges.features.n_features)
+        predictions, confidence = torch.zeros(self.n, dtype=torch.long), torch.zeros(self.n)
+        for buffer in gan.sampler.buffers():  # each rank's batch normalization has its own
+            buffer.copy_(trainer.strategy.broadcast(buffer))
+        chunks = torch.arange(self.n).split(CHUNK)
+        for rows in chunks[trainer.global_rank :: trainer.world_size]:
+            images = gan.generate(latents[rows], labels[rows])
+            seen = judges.read(Labelled(images, labels[rows]))
+            features[rows], predictions[rows], confidence[rows] = seen[2:]
+        total = [self.sum_over_ranks(trainer, part) for part in (features, predictions, confidence)]
+        return Judged(torch.empty(self.n, 0), labels, *total)
+
+    def sum_over_ranks(self, trainer: pl.Trainer, values: Tensor) -> Tensor:
+        """Of which all but one are zero at each place, so that the sum is exact."""
+        device = trainer.strategy.root_device
+        return trainer.strategy.reduce(values.to(device), reduce_op="sum").cpu()
+
+    def compare(self, fake: Judged, data: InMemoryDataModule, judges: Judges) -> Row:
+        folder = self.data_dir / "judged"
+        val = read_once(judges, data.parts["val"], folder=folder)
+        floor = quick_floor(judges, data.parts["train"], val, n=self.n, folder=folder)
+        return quick(fake, val) | {f"real_{name}": value for name, value in floor.items()}
+
+    def report(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
+        row = self.history[-1]
+        metrics = {f"val/{name}": row[name] for name in MEASURED}
+        metrics |= {f"real/{name}": row[f"real_{name}"] for name in MEASURED}
+        gan.log_dict(metrics, logger=False)
+        publish(trainer, metrics)
+        if trainer.is_global_zero:
+            write_rows(self.run_dir / "quality.csv", self.history)
+            draw_quality(self.run_dir / "quality.png", {self.run_dir.name: self.history})
+
+
+def beside_real(metrics: Mapping[str, Any]) -> list[str]:
+    """What was measured last, if anything was, each with what real images score."""
+    return [
+        f"{name} {metrics[f'val/{name}']:.3f} (real {metrics[f'real/{name}']:.3f})"
+        for name in MEASURED
+        if f"val/{name}" in metrics
+    ]
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Saves after the validations that measured what it monitors, and after no other."""
+
+    @override
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.monitor in trainer.callback_metrics:
+            super().on_validation_end(trainer, pl_module)
+
+
+def images_seen(trainer: pl.Trainer) -> int:
+    """Real images that all devices have trained on."""
+    data: InMemoryDataModule = trainer.datamodule  # type: ignore[attr-defined]
+    batches = trainer.fit_loop.total_batch_idx + 1
+    return batches * data.batch_size * trainer.world_size
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
