@@ -1,0 +1,151 @@
+"""Several runs side by side."""
+
+import csv
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig
+from rich.table import Table
+
+from src.errors import InputError
+from src.figures import Curve, draw_quality
+from src.metrics.panel import METRICS
+from src.terminal import show
+
+log = logging.getLogger(__name__)
+# What may differ between runs of one experiment: the seed, and where things are.
+APART = "seed", "run_dir", "work_dir", "data_dir", "ckpt", "resume", "logger", "print_config"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder's, or an evaluation folder's, newest evaluation and its curve."""
+
+    name: str
+    experiment: str  # equal for runs that differ by seed alone
+    report: dict[str, Any] | None
+    curve: Curve
+
+
+def compare(cfg: DictConfig) -> None:
+    """Print one column per experiment, and draw quality against time and images seen."""
+    if len(cfg.runs) < 2:
+        raise InputError(f"runs={list(cfg.runs)} is too few to compare: type runs=[FOLDER,FOLDER]")
+    runs = [read_run(Path(name)) for name in cfg.runs]
+    require_comparable(runs)
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.experiment, []).append(run)
+    show(table(list(groups.values())))
+    folder = Path(cfg.run_dir)
+    curves = {run.name: run.curve for run in runs if run.curve}
+    if curves:
+        draw_quality(folder / "compare.png", curves)
+        log.info(f"in {folder}: compare.png")
+    for run in runs:
+        if run.report is None:
+            log.info(f"not evaluated: python run.py task=evaluate ckpt={run.name}")
+
+
+def read_run(folder: Path) -> Run:
+    """From a run folder, or from one that task=evaluate wrote for samples from elsewhere."""
+    for name in ("evaluation.json", "metrics.json"):
+        if (folder / name).is_file():
+            report = json.loads((folder / name).read_text())
+            break
+    else:
+        report = None
+    curve = read_curve(folder / "quality.csv")
+    if report is None and not curve:
+        raise InputError(
+            f"runs: {folder} holds neither an evaluation nor quality.csv: "
+            f"type python run.py task=evaluate ckpt={folder} first"
+        )
+    return Run(str(folder), experiment_of(folder), report, curve)
+
+
+def read_curve(path: Path) -> Curve:
+    if not path.is_file():
+        return []
+    with path.open() as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def experiment_of(folder: Path) -> str:
+    """A hash of the run's options without its seed and folders; its name where there are none."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return str(folder)
+    config = without_places(yaml.safe_load(path.read_text()))
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def without_places(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {key: without_places(value) for key, value in node.items() if key not in APART}
+    if isinstance(node, list):
+        return [without_places(item) for item in node]
+    return "" if isinstance(node, str) and "/" in node else node
+
+
+def require_comparable(runs: Sequence[Run]) -> None:
+    """Refuse numbers of different meaning: another N biases Frechet distances, for one."""
+    meanings = {
+        run.name: (
+            f"{run.report['n']:,} images, data {run.report['data']['md5']['test'][:8]}, "
+            f"judge {run.report['judges']['features']['sha256'][:8]}"
+        )
+        for run in runs
+        if run.report is not None
+    }
+    if len(set(meanings.values())) > 1:
+        listed = "; ".join(f"{name}: {meaning}" for name, meaning in meanings.items())
+        raise InputError(
+            f"these evaluations do not compare ({listed}): "
+            "evaluate all with the same n and data, as in task=evaluate ckpt=RUN n=5000"
+        )
+
+
+def table(groups: Sequence[Sequence[Run]]) -> Table:
+    """Metrics down, experiments across; mean and standard deviation over seeds."""
+    panel = Table()
+    panel.add_column("")
+    for group in groups:
+        seeds = f"\n{len(group)} seeds" if len(group) > 1 else ""
+        panel.add_column(f"{group[0].name}{seeds}", justify="right")
+    floor = next((run.report for group in groups for run in group if run.report), None)
+    panel.add_column("real (floor)", justify="right")
+    for name, metric in METRICS.items():
+        cells = [summary(values(group, name), metric.digits) for group in groups]
+        if any(cells):
+            real = floor["rows"]["real"].get(name) if floor else None
+            panel.add_row(
+                metric.title, *cells, summary([] if real is None else [real], metric.digits)
+            )
+    for name, title in {"seconds": "seconds of training", "images": "images seen"}.items():
+        cells = [
+            summary([run.curve[-1][name] for run in group if run.curve], 0) for group in groups
+        ]
+        if any(cells):
+            panel.add_row(title, *cells)
+    return panel
+
+
+def values(group: Sequence[Run], name: str) -> list[float]:
+    rows = [run.report["rows"]["generated"] for run in group if run.report is not None]
+    return [row[name] for row in rows if name in row]
+
+
+def summary(numbers: Sequence[float], digits: int) -> str:
+    """Mean, and standard deviation where there are several."""
+    if not numbers:
+        return ""
+    spread = f" ± {stdev(numbers):,.{digits}f}" if len(numbers) > 1 else ""
+    return f"{mean(numbers):,.{digits}f}{spread}"

@@ -1,0 +1,87 @@
+"""Runs side by side: seeds are averaged, other differences are not, and wrong pairs are refused."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.compare import compare, experiment_of, read_run, summary, table, values
+from src.errors import InputError
+from src.metrics.panel import METRICS
+from tests.conftest import Compose
+
+POINT = {"fid_cnn": 2.0, "label_accuracy": 0.9, "coverage": 0.4}
+REAL = {f"real_{name}": value for name, value in POINT.items()}
+
+
+def make_run(
+    folder: Path, *, seed: int, fid: float | None, lr: float = 1e-3, n: int = 50_000
+) -> Path:
+    """A run folder as training and evaluation leave it."""
+    folder.mkdir()
+    config = f"seed: {seed}\nrun_dir: {folder}\nmodel:\n  lr: {lr}\ndatamodule:\n  seed: {seed}\n"
+    (folder / "config.yaml").write_text(config)
+    with (folder / "quality.csv").open("w") as file:
+        rows = [POINT | REAL | {"seconds": 10.0 * i, "images": 640.0 * i} for i in (1, 2)]
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    if fid is not None:
+        row: dict[str, Any] = dict.fromkeys(METRICS, 0.5) | {"fid_cnn": fid}
+        report = {
+            "n": n, "data": {"md5": {"test": "abc"}}, "judges": {"features": {"sha256": "def"}},
+            "rows": {"generated": row, "real": row | {"fid_cnn": 0.1}},
+        }  # fmt: skip
+        (folder / "evaluation.json").write_text(json.dumps(report))
+    return folder
+
+
+def test_seeds_of_one_experiment_share_a_column_with_their_spread(
+    typed: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [
+        make_run(tmp_path / "a", seed=1, fid=1.0),
+        make_run(tmp_path / "b", seed=2, fid=3.0),
+        make_run(tmp_path / "c", seed=1, fid=7.0, lr=1e-4),
+    ]
+    compare(typed("task=compare", f"runs=[{','.join(map(str, runs))}]"))
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if "fid_cnn, to test" in x)
+    assert [cell.strip() for cell in line.split("│")[2:-1]] == ["2.000 ± 1.414", "7.000", "0.100"]
+    assert (tmp_path / "compare.png").stat().st_size > 1_000
+
+
+def test_only_the_seed_and_places_may_differ_within_an_experiment(tmp_path: Path) -> None:
+    a = make_run(tmp_path / "a", seed=1, fid=1.0)
+    b = make_run(tmp_path / "b", seed=2, fid=1.0)
+    c = make_run(tmp_path / "c", seed=1, fid=1.0, lr=2e-3)
+    assert experiment_of(a) == experiment_of(b) != experiment_of(c)
+
+
+def test_time_and_images_are_those_of_the_last_evaluation(tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path / "a", seed=1, fid=None))
+    assert [point["seconds"] for point in run.curve] == [10, 20]
+    assert values([run], "fid_cnn") == []
+    assert len(table([[run]]).rows) == 2  # nothing else is known
+
+
+def test_summary_is_the_mean_and_sample_deviation() -> None:
+    assert summary([1.0, 2.0, 3.0], 2) == "2.00 ± 1.00"
+    assert summary([12_345.6], 0) == "12,346"
+    assert summary([], 2) == ""
+
+
+def test_evaluations_of_different_size_do_not_compare(typed: Compose, tmp_path: Path) -> None:
+    a = make_run(tmp_path / "a", seed=1, fid=1.0)
+    b = make_run(tmp_path / "b", seed=2, fid=1.0, n=10_000)
+    with pytest.raises(InputError, match=r"do not compare .*50,000 images.*10,000 images"):
+        compare(typed("task=compare", f"runs=[{a},{b}]"))
+
+
+def test_what_is_no_run_or_alone_is_refused(typed: Compose, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", seed=1, fid=1.0)
+    with pytest.raises(InputError, match=r"type runs=\[FOLDER,FOLDER\]"):
+        compare(typed("task=compare", f"runs=[{run}]"))
+    with pytest.raises(InputError, match=r"holds neither an evaluation nor quality\.csv"):
+        compare(typed("task=compare", f"runs=[{run},{tmp_path / 'nowhere'}]"))
