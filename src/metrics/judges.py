@@ -22,7 +22,7 @@ ROLES = "features", "labels"
 
 
 class NoJudgesError(InputError):
-    """Nobody has trained judges for a data set."""
+    """Nobody has trained judges for these data."""
 
 
 @dataclass(frozen=True)
@@ -81,30 +81,33 @@ class Judges:
             yield self.features.features(to_float(part.to(self.device))).cpu()
 
 
-def load_judges(name: str, *, n_classes: int, data_dir: Path, device: str = "cpu") -> Judges:
-    """The judges of the data set ``name``, shipped with the project or made on this machine.
+def load_judges(
+    name: str, *, n_classes: int, channels: int, data_dir: Path, device: str = "cpu"
+) -> Judges:
+    """The judges of the data set ``name``, made on this machine or else shipped with the project.
 
     Raises:
-        NoJudgesError: if there are none.
-        InputError: if they know other classes, or a file's hash is not the recorded one.
+        NoJudgesError: if there are none, or they were trained on other classes or channels.
+        InputError: if a file's hash is not the recorded one.
     """
-    for folder in (SHIPPED, data_dir / "judges"):
+    for folder in (data_dir / "judges", SHIPPED):
         if name in (records := read_records(folder)):
             mine = {role: Record(**records[name][role]) for role in ROLES}
-            require_classes(name, mine["labels"], n_classes)
+            require_fit(name, mine["labels"], n_classes=n_classes, channels=channels)
             networks = {role: load_classifier(folder, mine[role]).to(device) for role in ROLES}
             return Judges(**networks, records=mine, device=device)
     raise NoJudgesError(
-        f"there are no judges for the data set {name} in {SHIPPED} or {data_dir / 'judges'}: "
+        f"there are no judges for the data set {name} in {data_dir / 'judges'} or {SHIPPED}: "
         "type python run.py task=train_judge datamodule=NAME"
     )
 
 
-def require_classes(name: str, record: Record, n_classes: int) -> None:
-    if record.n_classes != n_classes:
-        raise InputError(
-            f"the judges of {name} know {record.n_classes} classes, these data have {n_classes}: "
-            f"type model.n_classes={record.n_classes}, or train others with task=train_judge"
+def require_fit(name: str, record: Record, *, n_classes: int, channels: int) -> None:
+    if (record.n_classes, record.channels) != (n_classes, channels):
+        raise NoJudgesError(
+            f"the judges of {name} know {record.n_classes} classes and {record.channels} channels, "
+            f"these data have {n_classes} and {channels}: train others with the same options and "
+            "task=train_judge"
         )
 
 

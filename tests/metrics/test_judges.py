@@ -5,8 +5,10 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from src.errors import InputError
 from src.images import Labelled
@@ -36,27 +38,29 @@ def test_a_changed_weight_file_is_refused(own_copy: Path) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"labels.safetensors has the sha256 .* restore the file"):
-        load_judges("synthetic", n_classes=10, data_dir=own_copy)
+        load_judges("synthetic", n_classes=10, channels=1, data_dir=own_copy)
 
 
 def test_a_missing_weight_file_is_refused(own_copy: Path) -> None:
     (own_copy / "judges" / "synthetic-features.safetensors").unlink()
     with pytest.raises(InputError, match="restore the file"):
-        load_judges("synthetic", n_classes=10, data_dir=own_copy)
+        load_judges("synthetic", n_classes=10, channels=1, data_dir=own_copy)
 
 
 def test_unknown_data_have_no_judges(tmp_path: Path) -> None:
     with pytest.raises(NoJudgesError, match="task=train_judge datamodule="):
-        load_judges("noise", n_classes=10, data_dir=tmp_path)
+        load_judges("noise", n_classes=10, channels=1, data_dir=tmp_path)
 
 
 def test_judges_of_other_classes_are_refused(judged_data: Path) -> None:
-    with pytest.raises(InputError, match=r"know 10 classes, these data have 4: type model\.n_cl"):
-        load_judges("synthetic", n_classes=4, data_dir=judged_data)
+    with pytest.raises(
+        NoJudgesError, match="know 10 classes and 1 channels, these data have 4 and"
+    ):
+        load_judges("synthetic", n_classes=4, channels=1, data_dir=judged_data)
 
 
 def test_judges_read_as_the_rounded_network_does(judged_data: Path) -> None:
-    judges = load_judges("synthetic", n_classes=10, data_dir=judged_data)
+    judges = load_judges("synthetic", n_classes=10, channels=1, data_dir=judged_data)
     images = torch.randint(256, (7, 1, 28, 28), dtype=torch.uint8)
     seen = judges.read(Labelled(images, torch.arange(7)))
     x = images / 127.5 - 1
@@ -67,7 +71,7 @@ def test_judges_read_as_the_rounded_network_does(judged_data: Path) -> None:
 
 
 def test_the_two_judges_are_independent(judged_data: Path) -> None:
-    judges = load_judges("synthetic", n_classes=10, data_dir=judged_data)
+    judges = load_judges("synthetic", n_classes=10, channels=1, data_dir=judged_data)
     first, second = (net.body[0].weight.flatten() for net in (judges.features, judges.labels))
     assert abs(torch.corrcoef(torch.stack([first, second]))[0, 1]) < 0.3
     assert len(set(judges.sha256s.values())) == 2
@@ -86,6 +90,29 @@ def test_packing_keeps_weights_to_half_precision_and_saving_keeps_other_data(
     assert set(read_records(tmp_path)) == {"ours", "theirs"}
 
 
+def test_a_judge_made_here_goes_before_the_shipped_one(judged_data: Path, tmp_path: Path) -> None:
+    records = json.loads((judged_data / "judges" / "judges.json").read_text())
+    shutil.copytree(judged_data / "judges", tmp_path / "judges")
+    (tmp_path / "judges" / "judges.json").write_text(json.dumps({"mnist": records["synthetic"]}))
+    made, shipped = (
+        load_judges("mnist", n_classes=10, channels=1, data_dir=folder)
+        for folder in (tmp_path, judged_data)
+    )
+    assert made.records["labels"].file == "synthetic-labels.safetensors"
+    assert shipped.records["labels"].file == "mnist-labels.safetensors"
+
+
+def test_shipped_judges_read_the_digits_of_the_readme_s_picture() -> None:
+    with Image.open(Path(__file__).parents[2] / "images" / "train_mnist_gan.png") as picture:
+        pixels = torch.from_numpy(np.asarray(picture.convert("L"))[::2, ::2].copy())
+    tiles = pixels[2:, 2:].unfold(0, 28, 30).unfold(1, 28, 30)  # 8 rows of the ten digits
+    labels = torch.arange(10).repeat(8)
+    judges = load_judges("mnist", n_classes=10, channels=1, data_dir=Path("nowhere"))
+    seen = judges.read(Labelled(tiles.reshape(80, 1, 28, 28), labels))
+    assert (seen.predictions == labels).float().mean() > 0.85
+    assert judges.features(seen.images / 127.5 - 1).argmax(1).eq(labels).float().mean() > 0.85
+
+
 def test_shipped_judges_are_small_intact_and_accurate() -> None:
     records = json.loads((SHIPPED / "judges.json").read_text())
     files = [record["file"] for pair in records.values() for record in pair.values()]
@@ -94,5 +121,5 @@ def test_shipped_judges_are_small_intact_and_accurate() -> None:
         assert record["test_accuracy"] >= 0.995
         content = (SHIPPED / record["file"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == record["sha256"]
-    network = load_judges("mnist", n_classes=10, data_dir=Path("nowhere")).labels
+    network = load_judges("mnist", n_classes=10, channels=1, data_dir=Path("nowhere")).labels
     assert sum(weight.numel() for weight in network.parameters()) <= 250_000
