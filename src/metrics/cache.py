@@ -45,9 +45,10 @@ def as_tensors(row: Row) -> Tensors:
 
 @cache
 def code_version() -> str:
-    """Hash of everything that a remembered value depends on besides its key."""
+    """Hash of our code that a remembered value depends on."""
     here = Path(__file__).parent
-    files = [*sorted(here.glob("*.py")), here.parent / "networks" / "classifier.py"]
+    others = here.parent / "networks" / "classifier.py", here.parent / "images.py"
+    files = [*sorted(here.glob("*.py")), *others]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 

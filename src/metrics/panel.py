@@ -9,6 +9,7 @@ from torch import Tensor
 
 from src.errors import InputError
 from src.images import Labelled
+from src.metrics.cache import Row
 from src.metrics.frechet import (
     fit,
     fit_per_class,
@@ -29,7 +30,6 @@ from src.metrics.neighbours import (
 )
 from src.networks.classifier import Classifier
 
-Row = dict[str, float]
 Distances = Mapping[str, Tensor]  # to the nearest training image, (N,), in two spaces
 MOST = 10_000  # images in statistics of neighbours, whose cost grows with the square
 SPACES = "pixels", "features"
@@ -93,8 +93,12 @@ def fidelity(fake: Judged, real: Judged) -> Row:
 def same_size_manifold(fake: Judged, real: Judged) -> Manifold:
     """Of equally many of both, at random where there are more real ones: MNIST is sorted."""
     n = min(len(fake.labels), len(real.labels), MOST)
-    rows = torch.randperm(len(real.labels), generator=torch.Generator().manual_seed(0))[:n]
-    return manifold(fake.features[:n], real.features[rows])
+    return manifold(fake.features[:n], real.features[at_random(len(real.labels))[:n]])
+
+
+def at_random(n: int) -> Tensor:
+    """The numbers below ``n`` in an order that is always the same."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(0))
 
 
 def label_accuracy(fake: Judged) -> float:
@@ -165,11 +169,12 @@ def measure_real(
     Training images stand for generated ones wherever that is fair. The judge has learned their
     labels, so that the test images stand for label accuracy; and they are their own nearest
     neighbours, so that the validation images stand for memorization, the test images for
-    ``fid_cnn_train``. The classes are balanced, as they are in what is generated: that alone, in
-    which real data differ a little, is 0.05 of MNIST's floor.
+    ``fid_cnn_train``. For distributions the classes are balanced, as they are in what is generated:
+    that alone, in which real data differ a little, is 0.05 of MNIST's floor.
     """
     sample = train.take(balanced(train.labels, n, n_classes=n_classes))
-    unseen = test.take(balanced(test.labels, n, n_classes=n_classes))
+    mixed = test.take(at_random(len(test.labels)))
+    unseen = mixed.take(balanced(mixed.labels, n, n_classes=n_classes))
     return {
         **fidelity(sample, test),
         "fid_cnn_train": frechet_distance(fit(unseen.features), fit(train.features)),

@@ -8,13 +8,12 @@ from pathlib import Path
 from torch import Tensor
 
 from src.images import Labelled
-from src.metrics.cache import md5_of_data, remembered, remembered_row
+from src.metrics.cache import Row, md5_of_data, remembered, remembered_row
 from src.metrics.classify import classification_accuracy_score
 from src.metrics.judges import Judged, Judges
 from src.metrics.neighbours import Nearest
 from src.metrics.panel import (
     Distances,
-    Row,
     balanced,
     distances_to,
     first,

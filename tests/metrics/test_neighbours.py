@@ -104,7 +104,7 @@ def test_c_t_is_the_mann_whitney_score_of_each_class() -> None:
     assert c_t(fake, one_class[0], test, one_class[1]) == pytest.approx(expected)
 
 
-def test_c_t_sees_a_class_that_is_copied_while_another_compensates() -> None:
+def test_c_t_averages_so_that_one_class_can_hide_what_another_copies() -> None:
     generator = torch.Generator().manual_seed(0)
     test = torch.rand(400, generator=generator)
     labels = torch.arange(400) % 2
@@ -116,6 +116,7 @@ def test_c_t_sees_a_class_that_is_copied_while_another_compensates() -> None:
     ]
     assert scores[0] < -10
     assert scores[1] > 10
+    assert c_t(mixed, labels, test, labels) == pytest.approx(sum(scores) / 2)
 
 
 def test_of_unseen_data_c_t_is_a_standard_normal_score() -> None:

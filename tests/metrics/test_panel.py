@@ -34,7 +34,7 @@ def bars(*, seed: int) -> SyntheticDataModule:
 
 @pytest.fixture(scope="module")
 def real(judged_data: Path) -> Real:
-    judges = load_judges("synthetic", n_classes=10, data_dir=judged_data)
+    judges = load_judges("synthetic", n_classes=10, channels=1, data_dir=judged_data)
     return judge_real(judges, **bars(seed=0).parts, folder=judged_data / "judged")
 
 
