@@ -17,7 +17,7 @@ from rich.table import Table
 
 from src.build import build_datamodule, build_model, build_trainer
 from src.callbacks.losses import DivergenceError, LossRecord
-from src.callbacks.quality import beside_real
+from src.callbacks.quality import Quality, beside_real
 from src.checkpoints import load_checkpoint, require_same_model
 from src.config import plain, tree
 from src.errors import InputError
@@ -47,7 +47,7 @@ def train(cfg: DictConfig) -> float | None:
         close_wandb()
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         show(report(Path(cfg.run_dir), metrics))
-    return read(metrics, cfg.optimized_metric)
+    return None if trainer.fast_dev_run else read(metrics, cfg.optimized_metric)  # type: ignore[attr-defined]
 
 
 def fit_and_test(
@@ -60,7 +60,7 @@ def fit_and_test(
     """The metrics of both."""
     try:
         trainer.fit(gan, datamodule, ckpt_path=checkpoint, weights_only=True)
-        metrics = last_losses(trainer) | trainer.callback_metrics
+        metrics = last_measured(trainer) | trainer.callback_metrics
         if cfg.test_after_training:
             trainer.test(gan, datamodule, verbose=False)
             metrics |= trainer.callback_metrics
@@ -107,10 +107,15 @@ def checkpoint_to_continue(cfg: DictConfig) -> Path | None:
     return path
 
 
-def last_losses(trainer: pl.Trainer) -> dict[str, Any]:
-    """Of the last epoch, also when a resumed run had none left to train."""
-    (record,) = (each for each in trainer.callbacks if isinstance(each, LossRecord))  # type: ignore[attr-defined]
-    return dict(record.history[-1]) if record.history else {}
+def last_measured(trainer: pl.Trainer) -> dict[str, Any]:
+    """Losses and quality, also when a resumed run had no epoch left to train."""
+    metrics: dict[str, Any] = {}
+    for each in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(each, LossRecord) and each.history:
+            metrics |= each.history[-1]
+        elif isinstance(each, Quality):
+            metrics |= each.latest
+    return metrics
 
 
 def read(metrics: dict[str, Any], name: str | None) -> float | None:

@@ -20,9 +20,10 @@ from src.errors import InputError
 from src.figures import draw_quality
 from src.files import write_atomically
 from src.images import Labelled
+from src.metrics.cache import Row
 from src.metrics.classify import CHUNK
 from src.metrics.judges import Judged, Judges, NoJudgesError, load_judges
-from src.metrics.panel import Row, quick
+from src.metrics.panel import quick
 from src.metrics.real import quick_floor, read_once
 from src.models.gan import ConditionalGAN
 from src.networks.classifier import Classifier
@@ -46,6 +47,11 @@ class Quality(Callback):
     ) -> None:
         self.run_dir, self.data_dir = Path(run_dir), Path(data_dir)
         self.every_n_epochs, self.n = every_n_epochs, n
+        if every_n_epochs < 1:
+            raise InputError(
+                f"callbacks.quality.every_n_epochs={every_n_epochs} is not allowed: type 1 or "
+                "more, or ~callbacks.quality ~callbacks.best_checkpoint to measure nothing"
+            )
         if n <= Classifier.n_features:
             least = Classifier.n_features + 1
             raise InputError(
@@ -77,9 +83,11 @@ class Quality(Callback):
         if trainer.fast_dev_run or not isinstance(data, InMemoryDataModule):  # type: ignore[attr-defined]
             return
         try:
+            require_enough_real(data)
             self.judges = load_judges(
                 data.data_name,
                 n_classes=data.n_classes,
+                channels=data.channels,
                 data_dir=self.data_dir,
                 device=str(trainer.strategy.root_device),
             )
@@ -92,18 +100,32 @@ class Quality(Callback):
         self.started_at = perf_counter()
 
     @override
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for name in MEASURED:  # what is there afterwards is fresh, as BestCheckpoint needs it
             trainer.callback_metrics.pop(f"val/{name}", None)
 
+    on_validation_start = on_train_epoch_start
+
     @override
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.judges is None or trainer.sanity_checking or not self.is_due(trainer):
+        epoch = trainer.current_epoch + 1
+        is_due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
+        if is_due and not trainer.sanity_checking:
+            self.measure(trainer, pl_module)
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Whatever ended the training, such as max_steps, its last state is measured."""
+        if not self.history or self.history[-1]["step"] != trainer.global_step:
+            self.measure(trainer, pl_module)
+
+    def measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.judges is None:
             return
         assert isinstance(pl_module, ConditionalGAN)
         started_at = perf_counter()
         row = {
-            "epoch": trainer.current_epoch + 1, "step": trainer.global_step,
+            "epoch": epochs(trainer), "step": trainer.global_step,
             "images": images_seen(trainer), "seconds": self.seconds,
         }  # fmt: skip
         fake = self.judge(trainer, pl_module, self.judges)
@@ -111,12 +133,8 @@ class Quality(Callback):
             row |= self.compare(fake, trainer.datamodule, self.judges)  # type: ignore[attr-defined]
         row = trainer.strategy.broadcast(row)
         self.history.append(row | {"evaluation_seconds": perf_counter() - started_at})
-        self.report(trainer, pl_module)
+        self.report(trainer)
         self.started_at += perf_counter() - started_at
-
-    def is_due(self, trainer: pl.Trainer) -> bool:
-        epoch = trainer.current_epoch + 1
-        return epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
 
     def judge(self, trainer: pl.Trainer, gan: ConditionalGAN, judges: Judges) -> Judged:
         """All images, of which each rank makes and judges every ``world_size``-th chunk."""
@@ -146,12 +164,21 @@ class Quality(Callback):
         floor = quick_floor(judges, data.parts["train"], val, n=self.n, folder=folder)
         return quick(fake, val) | {f"real_{name}": value for name, value in floor.items()}
 
-    def report(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
+    @property
+    def latest(self) -> Row:
+        """Under the names that loggers show; empty if nothing was measured yet."""
+        if not self.history:
+            return {}
         row = self.history[-1]
-        metrics = {f"val/{name}": row[name] for name in MEASURED}
-        metrics |= {f"real/{name}": row[f"real_{name}"] for name in MEASURED}
-        gan.log_dict(metrics, logger=False)
-        publish(trainer, metrics)
+        values = {f"val/{name}": row[name] for name in MEASURED}
+        return values | {f"real/{name}": row[f"real_{name}"] for name in MEASURED}
+
+    def report(self, trainer: pl.Trainer) -> None:
+        publish(trainer, self.latest)
+        # Not by the module's log, which the end of training does not allow.
+        trainer.callback_metrics.update(
+            {name: torch.tensor(value) for name, value in self.latest.items()}
+        )
         if trainer.is_global_zero:
             write_rows(self.run_dir / "quality.csv", self.history)
             draw_quality(self.run_dir / "quality.png", {self.run_dir.name: self.history})
@@ -166,20 +193,40 @@ def beside_real(metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def require_enough_real(data: InMemoryDataModule) -> None:
+    n, least = len(data.val_set), Classifier.n_features + 1
+    if n < least:
+        raise NoJudgesError(
+            f"{n} validation images are too few for Frechet distances: type at least {least} in "
+            "datamodule.train_val_test_split"
+        )
+
+
 class BestCheckpoint(ModelCheckpoint):
-    """Saves after the validations that measured what it monitors, and after no other."""
+    """Saves after what it monitors was measured, and at no other time."""
 
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.monitor in trainer.callback_metrics:
             super().on_validation_end(trainer, pl_module)
 
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        self.on_validation_end(trainer, pl_module)
+
 
 def images_seen(trainer: pl.Trainer) -> int:
     """Real images that all devices have trained on."""
     data: InMemoryDataModule = trainer.datamodule  # type: ignore[attr-defined]
-    batches = trainer.fit_loop.total_batch_idx + 1
+    progress: Any = trainer.fit_loop.epoch_loop.batch_progress
+    batches = progress.total.processed
     return batches * data.batch_size * trainer.world_size
+
+
+def epochs(trainer: pl.Trainer) -> int:
+    """Begun so far, the one that goes on included."""
+    return trainer.fit_loop.epoch_progress.total.ready
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:

@@ -72,7 +72,7 @@ def measure_again(run: Path, data_dir: Path, *, n: int) -> dict[str, float]:
     gan = load_gan(run / "checkpoints" / "last.ckpt")
     latents = torch.randn(n, gan.latent_dim, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(n) % 10
-    judges = load_judges("synthetic", n_classes=10, data_dir=data_dir)
+    judges = load_judges("synthetic", n_classes=10, channels=1, data_dir=data_dir)
     datamodule = build_datamodule(compose_in(run, *BARS))
     assert isinstance(datamodule, InMemoryDataModule)
     datamodule.setup("fit")
@@ -125,6 +125,56 @@ def test_without_judges_a_run_says_so_once_and_goes_on(
     assert len(warnings) == 1
     assert "type python run.py task=train_judge datamodule=" in warnings[0]
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"last.ckpt"}
+
+
+@pytest.mark.parametrize(
+    ("options", "measured"),
+    [
+        (["trainer.max_steps=30"], [(2, 30)]),
+        (["trainer.check_val_every_n_epoch=2"], [(2, 2 * STEPS), (3, 3 * STEPS)]),
+        (["callbacks.quality.every_n_epochs=5"], [(3, 3 * STEPS)]),
+    ],
+)
+def test_the_last_state_is_measured_whatever_ends_the_training(
+    typed: Compose, tmp_path: Path, judged_data: Path, options: list[str], measured: list[Any]
+) -> None:
+    train(typed(*TINY, *options, f"data_dir={judged_data}"))
+    table = rows(tmp_path / "quality.csv")
+    assert [(row["epoch"], row["step"]) for row in table] == measured
+    assert table[-1]["images"] == 64 * table[-1]["step"]
+    best = min(table, key=lambda row: row["fid_cnn"])
+    assert (tmp_path / "checkpoints" / f"best-{int(best['step']):09d}.ckpt").is_file()
+
+
+def test_a_search_reads_the_quality_of_a_run_that_was_already_over(
+    run: Path, typed: Compose, judged_data: Path
+) -> None:
+    over = [f"ckpt={run / 'checkpoints' / 'last.ckpt'}", "optimized_metric=val/fid_cnn"]
+    value = train(typed(*TINY, *over, f"data_dir={judged_data}"))
+    assert value == pytest.approx(rows(run / "quality.csv")[-1]["fid_cnn"])
+    assert train(typed(*TINY, "debug=true", "optimized_metric=val/fid_cnn")) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["model.n_classes=11"], "know 10 classes and 1 channels, these data have 11 and 1"),
+        (["model.channels=3"], "these data have 10 and 3"),
+        (["datamodule.train_val_test_split=[1500,64,700]"], "64 validation images are too few"),
+    ],
+)
+def test_data_that_no_judge_fits_are_trained_on_with_a_warning(
+    typed: Compose, judged_data: Path, caplog: pytest.LogCaptureFixture,
+    options: list[str], reason: str,
+) -> None:  # fmt: skip
+    with caplog.at_level(logging.WARNING):
+        train(typed(*TINY, *options, "trainer.max_steps=2", f"data_dir={judged_data}"))
+    assert reason in caplog.text
+
+
+def test_an_interval_of_zero_is_refused(typed: Compose) -> None:
+    with pytest.raises(InputError, match="every_n_epochs=0 is not allowed: type 1 or more, or ~"):
+        train(typed(*TINY, "callbacks.quality.every_n_epochs=0"))
 
 
 def test_too_few_images_to_judge_are_refused(typed: Compose, judged_data: Path) -> None:
