@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -21,7 +21,8 @@ from src.terminal import show
 
 log = logging.getLogger(__name__)
 # What may differ between runs of one experiment: the seed, and where things are.
-APART = "seed", "run_dir", "work_dir", "data_dir", "ckpt", "resume", "logger", "print_config"
+PLACES = "run_dir", "work_dir", "data_dir"
+APART = "seed", *PLACES, "resume", "logger", "print_config"
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,7 @@ class Run:
 
 def compare(cfg: DictConfig) -> None:
     """Print one column per experiment, and draw quality against time and images seen."""
-    if len(cfg.runs) < 2:
-        raise InputError(f"runs={list(cfg.runs)} is too few to compare: type runs=[FOLDER,FOLDER]")
-    runs = [read_run(Path(name)) for name in cfg.runs]
-    require_comparable(runs)
+    runs = read_runs(cfg.runs)
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.experiment, []).append(run)
@@ -54,14 +52,22 @@ def compare(cfg: DictConfig) -> None:
             log.info(f"not evaluated: python run.py task=evaluate ckpt={run.name}")
 
 
+def read_runs(names: Sequence[str]) -> list[Run]:
+    if len(names) < 2:
+        raise InputError(f"runs={list(names)} is too few to compare: type runs=[FOLDER,FOLDER]")
+    if len({Path(name).absolute() for name in names}) < len(names):
+        raise InputError(f"runs={list(names)} names a folder twice: name each once")
+    runs = [read_run(Path(name)) for name in names]
+    require_comparable(runs)
+    return runs
+
+
 def read_run(folder: Path) -> Run:
     """From a run folder, or from one that task=evaluate wrote for samples from elsewhere."""
-    for name in ("evaluation.json", "metrics.json"):
-        if (folder / name).is_file():
-            report = json.loads((folder / name).read_text())
-            break
-    else:
-        report = None
+    if not folder.is_dir():
+        raise InputError(f"runs: {folder} is not a folder: name run folders, as in logs/runs/...")
+    files = [folder / name for name in ("evaluation.json", "metrics.json")]
+    report = next((read_report(file) for file in files if file.is_file()), None)
     curve = read_curve(folder / "quality.csv")
     if report is None and not curve:
         raise InputError(
@@ -69,6 +75,18 @@ def read_run(folder: Path) -> Run:
             f"type python run.py task=evaluate ckpt={folder} first"
         )
     return Run(str(folder), experiment_of(folder), report, curve)
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    try:
+        report = json.loads(path.read_text())
+        report["rows"], report["n"], report["judges"], report["data"]["md5"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is not a report of task=evaluate: make it again with "
+            f"python run.py task=evaluate ckpt={path.parent}"
+        ) from error
+    return report
 
 
 def read_curve(path: Path) -> Curve:
@@ -83,28 +101,25 @@ def experiment_of(folder: Path) -> str:
     path = folder / "config.yaml"
     if not path.is_file():
         return str(folder)
-    config = without_places(yaml.safe_load(path.read_text()))
+    config = yaml.safe_load(path.read_text())
+    places = tuple(str(config[name]) for name in PLACES if name in config)
+    config = without_places(config, places)
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
-def without_places(node: Any) -> Any:
+def without_places(node: Any, places: tuple[str, ...]) -> Any:
+    """Without what may differ, and with every path below one of ``places`` emptied."""
     if isinstance(node, Mapping):
-        return {key: without_places(value) for key, value in node.items() if key not in APART}
+        rest = {key: value for key, value in node.items() if key not in APART}
+        return {key: without_places(value, places) for key, value in rest.items()}
     if isinstance(node, list):
-        return [without_places(item) for item in node]
-    return "" if isinstance(node, str) and "/" in node else node
+        return [without_places(item, places) for item in node]
+    return "" if isinstance(node, str) and node.startswith(places) else node
 
 
 def require_comparable(runs: Sequence[Run]) -> None:
     """Refuse numbers of different meaning: another N biases Frechet distances, for one."""
-    meanings = {
-        run.name: (
-            f"{run.report['n']:,} images, data {run.report['data']['md5']['test'][:8]}, "
-            f"judge {run.report['judges']['features']['sha256'][:8]}"
-        )
-        for run in runs
-        if run.report is not None
-    }
+    meanings = {run.name: meaning(run.report) for run in runs if run.report is not None}
     if len(set(meanings.values())) > 1:
         listed = "; ".join(f"{name}: {meaning}" for name, meaning in meanings.items())
         raise InputError(
@@ -113,17 +128,27 @@ def require_comparable(runs: Sequence[Run]) -> None:
         )
 
 
+def meaning(report: Mapping[str, Any]) -> str:
+    data = hashes(report["data"]["md5"].values())
+    judges = hashes(judge["sha256"] for judge in report["judges"].values())
+    return f"{report['n']:,} images, data {data}, judges {judges}"
+
+
+def hashes(values: Iterable[str]) -> str:
+    return " ".join(value[:6] for value in values)
+
+
 def table(groups: Sequence[Sequence[Run]]) -> Table:
     """Metrics down, experiments across; mean and standard deviation over seeds."""
     panel = Table()
     panel.add_column("")
     for group in groups:
-        seeds = f"\n{len(group)} seeds" if len(group) > 1 else ""
+        seeds = f"\n{len(group)} runs" if len(group) > 1 else ""
         panel.add_column(f"{group[0].name}{seeds}", justify="right")
     floor = next((run.report for group in groups for run in group if run.report), None)
     panel.add_column("real (floor)", justify="right")
     for name, metric in METRICS.items():
-        cells = [summary(values(group, name), metric.digits) for group in groups]
+        cells = [summary(values(group, name), metric.digits, of=len(group)) for group in groups]
         if any(cells):
             real = floor["rows"]["real"].get(name) if floor else None
             panel.add_row(
@@ -143,9 +168,10 @@ def values(group: Sequence[Run], name: str) -> list[float]:
     return [row[name] for row in rows if name in row]
 
 
-def summary(numbers: Sequence[float], digits: int) -> str:
-    """Mean, and standard deviation where there are several."""
+def summary(numbers: Sequence[float], digits: int, *, of: int = 1) -> str:
+    """Mean, standard deviation where there are several, and how many if some are missing."""
     if not numbers:
         return ""
     spread = f" ± {stdev(numbers):,.{digits}f}" if len(numbers) > 1 else ""
-    return f"{mean(numbers):,.{digits}f}{spread}"
+    missing = f" ({len(numbers)} of {of})" if len(numbers) < of else ""
+    return f"{mean(numbers):,.{digits}f}{spread}{missing}"

@@ -31,7 +31,7 @@ def make_run(
     if fid is not None:
         row: dict[str, Any] = dict.fromkeys(METRICS, 0.5) | {"fid_cnn": fid}
         report = {
-            "n": n, "data": {"md5": {"test": "abc"}}, "judges": {"features": {"sha256": "def"}},
+            "n": n, "data": {"md5": {"test": "abcd"}}, "judges": {"features": {"sha256": "ef"}},
             "rows": {"generated": row, "real": row | {"fid_cnn": 0.1}},
         }  # fmt: skip
         (folder / "evaluation.json").write_text(json.dumps(report))
@@ -70,6 +70,7 @@ def test_summary_is_the_mean_and_sample_deviation() -> None:
     assert summary([1.0, 2.0, 3.0], 2) == "2.00 ± 1.00"
     assert summary([12_345.6], 0) == "12,346"
     assert summary([], 2) == ""
+    assert summary([1.0, 3.0], 1, of=3) == "2.0 ± 1.4 (2 of 3)"
 
 
 def test_evaluations_of_different_size_do_not_compare(typed: Compose, tmp_path: Path) -> None:
@@ -83,5 +84,31 @@ def test_what_is_no_run_or_alone_is_refused(typed: Compose, tmp_path: Path) -> N
     run = make_run(tmp_path / "a", seed=1, fid=1.0)
     with pytest.raises(InputError, match=r"type runs=\[FOLDER,FOLDER\]"):
         compare(typed("task=compare", f"runs=[{run}]"))
-    with pytest.raises(InputError, match=r"holds neither an evaluation nor quality\.csv"):
-        compare(typed("task=compare", f"runs=[{run},{tmp_path / 'nowhere'}]"))
+    (tmp_path / "empty").mkdir()
+    for other, message in {
+        "empty": r"holds neither an evaluation nor quality\.csv",
+        "nowhere": "nowhere is not a folder",
+        "a": "names a folder twice",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            compare(typed("task=compare", f"runs=[{run},{tmp_path / other}]"))
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"rows": '])
+def test_a_damaged_report_is_refused(tmp_path: Path, content: str) -> None:
+    run = make_run(tmp_path / "a", seed=1, fid=1.0)
+    (run / "evaluation.json").write_text(content)
+    with pytest.raises(InputError, match="is not a report of task=evaluate: make it again"):
+        read_run(run)
+
+
+def test_other_checkpoints_to_start_from_and_monitors_are_other_experiments(
+    tmp_path: Path,
+) -> None:
+    runs = [make_run(tmp_path / name, seed=1, fid=1.0) for name in "abc"]
+    for run, line in zip(
+        runs[1:], ("ckpt: /elsewhere/last.ckpt", "monitor: val/fid_cnn"), strict=True
+    ):
+        with (run / "config.yaml").open("a") as file:
+            file.write(f"{line}\n")
+    assert len({experiment_of(run) for run in runs}) == 3
