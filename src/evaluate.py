@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 import subprocess
 from pathlib import Path
 from statistics import mean, stdev
@@ -19,10 +18,12 @@ from src.checkpoints import load_checkpoint
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.figures import draw_evaluation
+from src.files import write_atomically
 from src.generate import load_gan, sample
 from src.images import Labelled
+from src.metrics.cache import Row
 from src.metrics.judges import Judges, load_judges
-from src.metrics.panel import METRICS, Row, accuracy_per_class, confusion, require_enough
+from src.metrics.panel import METRICS, accuracy_per_class, confusion, require_enough
 from src.metrics.real import Real, judge_real
 from src.runs import find_checkpoint
 from src.samples import read_samples
@@ -44,8 +45,10 @@ class Subject(NamedTuple):
 def evaluate(cfg: DictConfig) -> None:
     """Print the panel, and write ``metrics.json`` and ``evaluation.png``."""
     started = perf_counter()
-    if cfg.samples is None and cfg.ckpt is None:
-        raise InputError("task=evaluate needs images: type ckpt=PATH, ckpt=latest or samples=FILE")
+    if (cfg.samples is None) == (cfg.ckpt is None):
+        raise InputError(
+            "task=evaluate judges one thing: type either ckpt=PATH, ckpt=latest or samples=FILE"
+        )
     subject = from_file(cfg) if cfg.samples else from_checkpoint(cfg)
     parts, remembered = subject.datamodule.parts, Path(cfg.data_dir) / "judged"
     real = judge_real(subject.judges, **parts, folder=remembered)
@@ -111,8 +114,11 @@ def data_of(cfg: DictConfig, trained_on: dict[str, Any]) -> InMemoryDataModule:
             f"ckpt={cfg.ckpt} was trained on {target.rpartition('.')[2]}, not on "
             f"{typed.rpartition('.')[2]}: leave {chosen[0]} out, or name another checkpoint"
         )
-    if not target.startswith("src."):
-        raise InputError(f"the checkpoint names {target}, which is not of src.")
+    if target != typed and not target.startswith("src."):
+        raise InputError(
+            f"ckpt={cfg.ckpt} was trained on {target}, which is not of this project: "
+            "if you trust it, type datamodule=NAME of its file in configs/datamodule"
+        )
     here = {"data_dir": cfg.data_dir} if "data_dir" in trained_on else {}
     return ready_data(OmegaConf.create({"datamodule": trained_on | here}))
 
@@ -124,6 +130,7 @@ def judges_of(cfg: DictConfig, datamodule: InMemoryDataModule) -> Judges:
     return load_judges(
         datamodule.data_name,
         n_classes=datamodule.n_classes,
+        channels=datamodule.channels,
         data_dir=Path(cfg.data_dir),
         device="cuda" if torch.cuda.is_available() else "cpu",
     )
@@ -189,5 +196,8 @@ def cell(row: Row, name: str, digits: int) -> str:
 def keep_in_run(run_dir: Path, folder: Path) -> None:
     """Copy the newest evaluation into the run folder that the checkpoint lies in."""
     if (run_dir / "config.yaml").is_file():
-        shutil.copyfile(folder / "metrics.json", run_dir / "evaluation.json")
-        shutil.copyfile(folder / "evaluation.png", run_dir / "evaluation.png")
+        for name, kept in {
+            "metrics.json": "evaluation.json",
+            "evaluation.png": "evaluation.png",
+        }.items():
+            write_atomically(run_dir / kept, (folder / name).read_bytes())

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
 from src.images import grid
+from src.metrics.cache import Row
 from src.metrics.judges import Judged
 from src.metrics.neighbours import Nearest
-from src.metrics.panel import METRICS, Metric, Row, confusion
+from src.metrics.panel import METRICS, Metric, confusion
 
 COLUMNS = 10  # images of each class
 Curve = Sequence[Mapping[str, float]]  # rows of a run's quality.csv

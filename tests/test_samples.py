@@ -42,6 +42,7 @@ def test_images_keep_their_labels_in_a_fixed_random_order(
         ({"images": images()}, "no array labels"),
         ({"labels": np.arange(6)}, "no array images"),
         ({"images": images() / 255.0, "labels": np.arange(6)}, "type float64: give uint8 .*rint"),
+        ({"images": images() // 255, "labels": np.arange(6)}, "from 0 to 1: give .*255 . x"),
         ({"images": images(6, 1, 32, 32), "labels": np.arange(6)}, r"give \(N, 1, 28, 28\)"),
         ({"images": images(6, 3, 28, 28), "labels": np.arange(6)}, r"give \(N, 1, 28, 28\)"),
         ({"images": images(), "labels": np.arange(5)}, "6 images but 5 labels"),
