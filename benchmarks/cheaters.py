@@ -1,4 +1,4 @@
-"""Write three sets of 50,000 images that cheat, to see which metric of the panel catches which.
+"""Write three sets of some 50,000 images that cheat, to see which metric catches which.
 
 python benchmarks/cheaters.py FOLDER
 python run.py task=evaluate samples=FOLDER/copier.npz
