@@ -51,8 +51,10 @@ def evaluate(cfg: DictConfig) -> None:
         )
     subject = from_file(cfg) if cfg.samples else from_checkpoint(cfg)
     parts, remembered = subject.datamodule.parts, Path(cfg.data_dir) / "judged"
+    log.info("reading real images, which takes a minute or two and is then remembered")
     real = judge_real(subject.judges, **parts, folder=remembered)
     fake, n = real.judges.read(subject.images), len(subject.images.labels)
+    log.info("measuring")
     found = real.neighbours(fake)
     rows = {"generated": real.measure(fake, found), "real": real.floor(n), "noise": real.ceiling(n)}
     panel_done = perf_counter()
@@ -76,7 +78,7 @@ def evaluate(cfg: DictConfig) -> None:
     show(table(report))
     log.info(f"in {folder}: metrics.json, evaluation.png")
     if "ckpt" in subject.source:
-        keep_in_run(Path(subject.source["ckpt"]).parents[1], folder)
+        keep_in_run(Path(subject.source["ckpt"]).parents[1], folder, n=n)
 
 
 def from_file(cfg: DictConfig) -> Subject:
@@ -91,6 +93,7 @@ def from_file(cfg: DictConfig) -> Subject:
 def from_checkpoint(cfg: DictConfig) -> Subject:
     """``n`` images of each class, the classes in turn."""
     path = find_checkpoint(cfg.ckpt, logs=Path(cfg.work_dir) / "logs")
+    log.info(f"judging {path}")
     gan = load_gan(path)
     datamodule = data_of(cfg, gan.hparams["datamodule"])
     judges = judges_of(cfg, datamodule)
@@ -141,6 +144,7 @@ def add_cas(rows: dict[str, Row], real: Real, images: Labelled, *, n_seeds: int)
     if n_seeds == 0:
         return
     n = len(images.labels)
+    log.info(f"cas: training {n_seeds} classifiers on the images, and on real ones if new")
     scores = {
         "generated": [real.cas(images, seed=seed) for seed in range(n_seeds)],
         "real": [real.cas_floor(n, seed=seed) for seed in range(n_seeds)],
@@ -193,11 +197,14 @@ def cell(row: Row, name: str, digits: int) -> str:
     return f"{row[name]:.{digits}f}{uncertainty}"
 
 
-def keep_in_run(run_dir: Path, folder: Path) -> None:
-    """Copy the newest evaluation into the run folder that the checkpoint lies in."""
-    if (run_dir / "config.yaml").is_file():
-        for name, kept in {
-            "metrics.json": "evaluation.json",
-            "evaluation.png": "evaluation.png",
-        }.items():
-            write_atomically(run_dir / kept, (folder / name).read_bytes())
+def keep_in_run(run_dir: Path, folder: Path, *, n: int) -> None:
+    """Copy the newest evaluation into the run folder that the checkpoint lies in.
+
+    A quick look at fewer images does not replace one at more.
+    """
+    report, picture = run_dir / "evaluation.json", run_dir / "evaluation.png"
+    if report.is_file() and json.loads(report.read_text())["n"] > n:
+        log.info(f"{report} keeps the report on more images")
+    elif (run_dir / "config.yaml").is_file():
+        write_atomically(report, (folder / "metrics.json").read_bytes())
+        write_atomically(picture, (folder / "evaluation.png").read_bytes())

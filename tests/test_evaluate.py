@@ -75,6 +75,15 @@ def test_the_run_folder_keeps_its_newest_evaluation(report: dict[str, Any], trai
         assert picture.size == (1_700, 1_300)
 
 
+def test_a_report_on_fewer_images_does_not_replace_one_on_more(
+    report: dict[str, Any], trained: Path, judged_data: Path, tmp_path: Path
+) -> None:
+    kept = (trained / "evaluation.json").read_bytes()
+    quick = report_on(tmp_path, judged_data, f"ckpt={trained}", "n=65", "cas_seeds=0")
+    assert quick["n"] == 650
+    assert (trained / "evaluation.json").read_bytes() == kept
+
+
 def test_a_file_of_its_images_scores_as_the_checkpoint_does(
     report: dict[str, Any], trained: Path, judged_data: Path, tmp_path: Path
 ) -> None:
@@ -121,6 +130,7 @@ def test_a_test_split_that_is_too_small_is_refused(
 ) -> None:
     arrays = {"images": np.zeros((700, 1, 28, 28), np.uint8), "labels": np.arange(700) % 10}
     np.savez(tmp_path / "black.npz", **arrays)
-    small = ["datamodule=synthetic", f"samples={tmp_path / 'black.npz'}", "cas_seeds=0"]
+    split = "datamodule.train_val_test_split=[1024,256,256]"
+    small = ["datamodule=synthetic", split, f"samples={tmp_path / 'black.npz'}", "cas_seeds=0"]
     with pytest.raises(InputError, match="the test split has 25 images of class"):
         evaluate(typed("task=evaluate", *small, f"data_dir={judged_data}"))
