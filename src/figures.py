@@ -33,8 +33,8 @@ def draw_evaluation(
     top = figure.add_subfigure(halves[0])
     pictures = {
         "random samples": at_random(fake, n_classes),
-        "least like their label, says the judge": least_confident(fake, n_classes),
-        "nearest to a training image, which is beside it": pairs(fake, train, found, n_classes),
+        "least like their label, as the judge sees it": least_confident(fake, n_classes),
+        "nearest training image, to the right of each": pairs(fake, train, found, n_classes),
     }
     for axes, (name, images) in zip(top.subplots(1, 3), pictures.items(), strict=True):
         draw_images(axes, images, name, n_classes)
@@ -108,11 +108,13 @@ def draw_bars(axes: Axes, rows: Mapping[str, Row]) -> None:
         texts = [f"{value:.{metric.digits}f}" for value in values]
         axes.text(0.01, height, texts[0], va="center", color="black", weight="bold")
         axes.text(1.01, height, f"{texts[1]}   ({texts[2]})", va="center", size=9)
-    axes.set_yticks(range(len(shown)), [METRICS[name].title.strip() for name in reversed(shown)])
+    axes.set_yticks(
+        range(len(shown)), [METRICS[name].title.replace("  ", "... ") for name in reversed(shown)]
+    )
     axes.set(xlim=(0, 1.25), xticks=[0, 1], xticklabels=["noise", "real images"])
     axes.axvline(1, color="black", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title("distances on a logarithmic scale; at the right real images, (noise)", size=10)
+    axes.set_title("distances on a logarithmic scale; behind: real images, (noise)", size=10)
 
 
 def place(value: float, real: float, noise: float, *, metric: Metric) -> float:

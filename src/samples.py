@@ -43,7 +43,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise InputError(f"samples={path} does not exist: name a .npz file") from error
     except Exception as error:  # what foreign bytes make of numpy is anybody's guess
         raise InputError(
-            f"samples={path} is not a whole .npz file ({error}): write it with "
+            f"samples={path} is not a whole .npz file: write it with "
             "numpy.savez(FILE, images=..., labels=...)"
         ) from error
     for name in ("images", "labels"):
