@@ -1,0 +1,79 @@
+"""Layers in forms that are cheap on a CPU, where penalties differentiate them twice.
+
+All keep activations channels-last, in which the CPU's other convolutions are fastest.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from typing_extensions import override
+
+from src.errors import InputError
+
+
+class LeakyReLU(torch.autograd.Function):
+    """Of slope 0.2; unlike torch's, its derivative sends no zeros back to its input."""
+
+    @staticmethod
+    @override
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return F.leaky_relu(x, 0.2)
+
+    @staticmethod
+    @override
+    def backward(ctx: Any, gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.leaky_relu_backward(gradients, x.detach(), 0.2, False)
+
+
+def leaky(x: Tensor) -> Tensor:
+    return LeakyReLU.apply(x) if x.requires_grad else F.leaky_relu(x, 0.2)
+
+
+class Pointwise(nn.Linear):
+    """A 1 x 1 convolution as one matrix product; a penalty takes half the time."""
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class FromImages(nn.Conv2d):
+    """Torch's, on few input channels: patches in a matrix product take half its time."""
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return super().forward(x)
+        stride, kernel = self.stride[0], self.kernel_size[0]
+        side = (x.shape[-1] + 2 * int(self.padding[0]) - kernel) // stride + 1
+        patches = F.unfold(x, kernel, padding=int(self.padding[0]), stride=stride)
+        x = F.linear(patches.mT, self.weight.flatten(1), self.bias)  # (N, side * side, F)
+        return x.mT.unflatten(2, (side, side))  # (N, F, side, side)
+
+
+class ToImages(nn.ConvTranspose2d):
+    """Torch's, on few output channels: overlapping patches take half its time."""
+
+    @override
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if x.device.type != "cpu" or output_size is not None:
+            return super().forward(x, output_size)
+        stride, kernel, padding = self.stride[0], self.kernel_size[0], int(self.padding[0])
+        side = (x.shape[-1] - 1) * stride - 2 * padding + kernel
+        patches = F.linear(x.flatten(2).mT, self.weight.flatten(1).T)  # (N, H * W, C * k * k)
+        images = F.fold(patches.mT, side, kernel, padding=padding, stride=stride)
+        return images if self.bias is None else images + self.bias[:, None, None]
+
+
+def quarter(img_size: int) -> int:
+    """The side after two strides."""
+    if img_size % 4:
+        raise InputError(
+            f"model.img_size={img_size} is no multiple of 4, as two strides of 2 need: "
+            "type model.img_size=28 with images of that size"
+        )
+    return img_size // 4

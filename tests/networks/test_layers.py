@@ -1,0 +1,81 @@
+"""The layers are torch's functions, to the second derivative."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.errors import InputError
+from src.networks.layers import FromImages, Pointwise, ToImages, leaky, quarter
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def derivatives(function: Callable[[Tensor], Tensor], x: Tensor, *weights: Tensor) -> list[Tensor]:
+    """The value, its gradients, and those of a gradient penalty."""
+    x = x.detach().requires_grad_()
+    value = function(x)
+    slopes = torch.autograd.grad(value.square().sum(), [x, *weights], create_graph=True)
+    penalty = slopes[0].square().sum()
+    return [value, *slopes, *torch.autograd.grad(penalty, [x, *weights])]
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "padding"), [(1, 1, 0), (4, 2, 1), (8, 4, 2), (3, 1, 1)]
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_image_layers_are_torchs_convolutions(
+    kernel_size: int, stride: int, padding: int, channels: int
+) -> None:
+    for ours, theirs, x in [
+        (FromImages(channels, 5, kernel_size, stride, padding), F.conv2d, (2, channels, 12, 12)),
+        (ToImages(5, channels, kernel_size, stride, padding), F.conv_transpose2d, (2, 5, 4, 4)),
+    ]:
+        layer, images = ours.double(), torch.randn(x, dtype=torch.float64)
+        weights = layer.weight, layer.bias
+
+        def reference(x: Tensor, *, theirs: Callable = theirs, weights: tuple = weights) -> Tensor:
+            return theirs(x, *weights, stride=stride, padding=padding)
+
+        torch.testing.assert_close(
+            derivatives(layer, images, *weights), derivatives(reference, images, *weights)
+        )
+
+
+def test_pointwise_is_a_convolution_of_one_pixel() -> None:
+    layer, x = Pointwise(3, 5).double(), torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(
+        derivatives(layer, x, layer.weight),
+        derivatives(
+            lambda x: F.conv2d(x, layer.weight[:, :, None, None], layer.bias), x, layer.weight
+        ),
+    )
+
+
+def test_leaky_is_torchs() -> None:
+    x = torch.randn(40, dtype=torch.float64)
+    weight = torch.randn(40, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(
+        derivatives(lambda x: leaky(x * weight), x, weight),
+        derivatives(lambda x: F.leaky_relu(x * weight, 0.2), x, weight),
+    )
+    assert torch.equal(leaky(x), F.leaky_relu(x, 0.2))
+
+
+@pytest.mark.parametrize(
+    "layer", [Pointwise(3, 8), FromImages(3, 8, kernel_size=4, stride=2, padding=1)]
+)
+def test_activations_are_channels_last(layer: nn.Module) -> None:
+    x = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    assert layer(x).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_side_that_cannot_be_halved_twice_is_refused() -> None:
+    assert [quarter(28), quarter(32)] == [7, 8]
+    with pytest.raises(InputError, match=r"type model\.img_size=28"):
+        quarter(30)
