@@ -14,6 +14,7 @@ from typing_extensions import override
 from src.ema import EMA
 from src.images import Labelled, to_uint8
 from src.losses import AdversarialLoss, Logits
+from src.networks.dcgan import MinibatchStd
 from src.penalties import Penalty
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -61,7 +62,8 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 def mixes_samples(network: nn.Module) -> bool:
     """Whether an output depends on the rest of the batch; real and fake then go in apart."""
-    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules())
+    mixing = nn.modules.batchnorm._BatchNorm, MinibatchStd
+    return any(isinstance(part, mixing) for part in network.modules())
 
 
 class ConditionalGAN(pl.LightningModule):

@@ -1,0 +1,145 @@
+"""A small convolutional pair after DCGAN (arXiv:1511.06434), of two strides."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from typing_extensions import override
+
+from src.errors import InputError
+from src.networks.conditioning import (
+    Concatenation,
+    ConditionalBatchNorm,
+    LabelMap,
+    Logit,
+    Modulation,
+    Projection,
+    Unconditional,
+)
+from src.networks.layers import FromImages, ToImages, leaky, quarter
+
+
+class Generator(nn.Module):
+    """Latents (N, Z) and class indices (N,) to images (N, C, S, S), in [-1, 1] with ``tanh``.
+
+    With ``norm="none"`` the normalizations leave their gains and biases, by class or for all.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_classes: int,
+        latent_dim: int,
+        channels: int,
+        img_size: int,
+        width: int = 64,
+        conditioning: Literal["concat", "conditional_norm"] = "conditional_norm",
+        norm: Literal["batch", "none"] = "batch",
+        tanh: bool = True,
+    ) -> None:
+        super().__init__()
+        self.start = quarter(img_size)
+        concatenates = conditioning == "concat"
+        self.enter = (
+            Concatenation(n_classes=n_classes, width=n_classes) if concatenates else Unconditional()
+        )
+        n_inputs = latent_dim + n_classes * concatenates
+        make_norm = ConditionalBatchNorm if norm == "batch" else Modulation
+        norm_classes = 1 if concatenates else n_classes
+        self.project = nn.Linear(n_inputs, width * self.start**2, bias=False)
+        self.first_norm = make_norm(width, n_classes=norm_classes)
+        self.upsample = nn.ConvTranspose2d(
+            width, width // 2, kernel_size=4, stride=2, padding=1, bias=False
+        )
+        self.second_norm = make_norm(width // 2, n_classes=norm_classes)
+        self.to_images = ToImages(width // 2, channels, kernel_size=4, stride=2, padding=1)
+        self.bound = nn.Tanh() if tanh else nn.Identity()
+
+    @override
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        x = self.project(self.enter(latents, labels))
+        x = x.unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)  # (N, W, S/4, S/4)
+        x = F.relu(self.first_norm(x, labels))
+        x = F.relu(self.second_norm(self.upsample(x), labels))  # (N, W/2, S/2, S/2)
+        return self.bound(self.to_images(x))  # (N, C, S, S)
+
+
+class MinibatchStd(nn.Module):
+    """One more channel: the features' standard deviation over the batch (arXiv:1710.10196, sec. 3).
+
+    It is averaged over channels and positions: one number for the whole batch, near 0 where all
+    its images are alike. Outputs then depend on the batch.
+    """
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        # The small constant keeps the square root differentiable where all images are equal.
+        spread = (x.var(dim=0, correction=0) + 1e-8).sqrt().mean()
+        return torch.cat([x, spread.expand(len(x), 1, *x.shape[2:])], dim=1)
+
+
+class Discriminator(nn.Module):
+    """Images (N, C, S, S) in [-1, 1] and class indices (N,) to logits (N,).
+
+    The class enters by ``head``: as a map beside the image (``concat``), by projection, or, for
+    ``auxiliary``, not at all, and ``classify`` tells it instead (AC-GAN, arXiv:1610.09585).
+    """
+
+    def __init__(
+        self,
+        *,
+        n_classes: int,
+        channels: int,
+        img_size: int,
+        width: int = 32,
+        head: Literal["projection", "concat", "auxiliary"] = "projection",
+        spectral_norm: bool = False,
+        minibatch_std: bool = False,
+    ) -> None:
+        super().__init__()
+        if head == "auxiliary" and n_classes == 1:
+            raise InputError(
+                "model.discriminator.head=auxiliary tells classes apart, and there is only one: "
+                "type model.discriminator.head=projection"
+            )
+        concatenates = head == "concat"
+        self.enter = (
+            LabelMap(n_classes=n_classes, img_size=img_size) if concatenates else Unconditional()
+        )
+        self.from_images = FromImages(
+            channels + concatenates, width, kernel_size=4, stride=2, padding=1
+        )
+        self.downsample = nn.Conv2d(width, 2 * width, kernel_size=3, stride=2, padding=1)
+        self.compare = MinibatchStd() if minibatch_std else nn.Identity()
+        n_features = (2 * width + minibatch_std) * quarter(img_size) ** 2
+        projects = head == "projection"
+        self.head = Projection(n_features, n_classes=n_classes) if projects else Logit(n_features)
+        self.classifier = nn.Linear(n_features, n_classes) if head == "auxiliary" else None
+        if spectral_norm:
+            normalize_spectrally(self)
+
+    @override
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        return self.head(self.features(self.enter(images, labels)), labels)
+
+    def features(self, images: Tensor) -> Tensor:
+        x = leaky(self.from_images(images))  # (N, W, S/2, S/2)
+        x = leaky(self.downsample(x))  # (N, 2W, S/4, S/4)
+        return self.compare(x).flatten(1)
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Logits (N, K) of the classes, which only the auxiliary head has."""
+        if self.classifier is None:
+            raise InputError(
+                "this discriminator has no classifier: type model.discriminator.head=auxiliary"
+            )
+        return self.classifier(self.features(images))
+
+
+def normalize_spectrally(network: nn.Module) -> None:
+    """Divide every weight matrix by its largest singular value (arXiv:1802.05957, eq. 8)."""
+    for part in [*network.modules()]:
+        if isinstance(part, nn.Conv2d | nn.Linear | nn.Embedding):
+            parametrizations.spectral_norm(part)

@@ -1,0 +1,197 @@
+"""The convolutional pair: its sizes, how labels enter, what mixes samples, and its derivatives."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from src.errors import InputError
+from src.models.gan import mixes_samples
+from src.networks.dcgan import Discriminator, Generator, MinibatchStd
+
+K, Z = 10, 100
+GENERATORS = [
+    {"conditioning": conditioning, "norm": norm}
+    for conditioning in ("concat", "conditional_norm")
+    for norm in ("batch", "none")
+]
+HEADS = ["projection", "concat", "auxiliary"]
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def make_generator(**options: Any) -> Generator:
+    """In eval mode, with gains and biases by class that are no longer all equal."""
+    defaults = {"n_classes": K, "latent_dim": Z, "channels": 1, "img_size": 28}
+    generator = Generator(**defaults | options).eval()
+    for weight in (*generator.first_norm.parameters(), *generator.second_norm.parameters()):
+        weight.data += torch.rand_like(weight)
+    return generator
+
+
+def make_discriminator(**options: Any) -> Discriminator:
+    return Discriminator(**{"n_classes": K, "channels": 1, "img_size": 28} | options)
+
+
+def count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_parameter_counts() -> None:
+    # project + by-class gains and biases + 4 x 4 upsampling + 4 x 4 to one channel
+    assert count(make_generator()) == 100 * 64 * 49 + 2 * 10 * 96 + 64 * 32 * 16 + 32 * 16 + 1
+    assert count(make_generator()) == 348_801
+    assert count(make_generator(conditioning="concat")) == 378_533
+    assert [count(make_discriminator(head=head)) for head in HEADS] == [53_537, 30_529, 53_547]
+
+
+@pytest.mark.parametrize("options", GENERATORS, ids=str)
+@pytest.mark.parametrize(("channels", "img_size"), [(1, 28), (3, 28), (1, 32), (3, 32)])
+def test_generated_shapes_and_range(options: dict[str, Any], channels: int, img_size: int) -> None:
+    generator = make_generator(channels=channels, img_size=img_size, **options)
+    images = generator(100 * torch.randn(6, Z), torch.arange(6))
+    assert images.shape == (6, channels, img_size, img_size)
+    assert images.abs().max() <= 1
+    assert images.std() > 0.1
+    assert make_generator(tanh=False)(100 * torch.randn(6, Z), torch.arange(6)).abs().max() > 1
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(("channels", "img_size"), [(1, 28), (3, 28), (1, 32), (3, 32)])
+def test_logits_have_one_number_per_image(head: str, channels: int, img_size: int) -> None:
+    discriminator = make_discriminator(head=head, channels=channels, img_size=img_size)
+    images = torch.randn(6, channels, img_size, img_size)
+    assert discriminator(images, torch.arange(6)).shape == (6,)
+
+
+@pytest.mark.parametrize("options", GENERATORS, ids=str)
+def test_changing_a_label_changes_that_image_and_no_other(options: dict[str, Any]) -> None:
+    latents, labels = torch.randn(5, Z), torch.arange(5)
+    relabelled = torch.tensor([0, 1, 9, 3, 4])
+    generator = make_generator(**options)
+    changed = (generator(latents, labels) != generator(latents, relabelled)).flatten(1).any(dim=1)
+    assert changed.tolist() == [False, False, True, False, False]
+    unconditional = make_generator(n_classes=1, **options)
+    assert torch.equal(unconditional(latents, labels), unconditional(latents, relabelled))
+
+
+@pytest.mark.parametrize("spectral_norm", [False, True])
+@pytest.mark.parametrize("head", HEADS)
+def test_a_logit_depends_on_its_own_image_and_label_only(head: str, spectral_norm: bool) -> None:
+    discriminator = make_discriminator(head=head, spectral_norm=spectral_norm).eval()
+    assert not mixes_samples(discriminator)
+    images = torch.randn(4, 1, 28, 28, requires_grad=True)
+    logits = discriminator(images, torch.arange(4))
+    for i, logit in enumerate(logits):
+        (slopes,) = torch.autograd.grad(logit, images, retain_graph=True)
+        assert (slopes.flatten(1).abs().sum(dim=1) > 0).tolist() == [i == j for j in range(4)]
+    relabelled = discriminator(images, torch.tensor([0, 1, 7, 3]))
+    conditional = head != "auxiliary"
+    assert (relabelled != logits).tolist() == [False, False, conditional, False]
+
+
+@pytest.mark.parametrize("head", ["projection", "concat"])
+def test_one_class_is_unconditional(head: str) -> None:
+    discriminator = make_discriminator(head=head, n_classes=1)
+    images = torch.randn(3, 1, 28, 28)
+    logits = discriminator(images, torch.zeros(3).long())
+    assert torch.equal(logits, discriminator(images, torch.tensor([5, 0, 999])))
+
+
+def test_only_the_auxiliary_head_classifies() -> None:
+    images = torch.randn(3, 1, 28, 28)
+    assert make_discriminator(head="auxiliary").classify(images).shape == (3, K)
+    with pytest.raises(InputError, match=r"type model\.discriminator\.head=auxiliary"):
+        make_discriminator().classify(images)
+    with pytest.raises(InputError, match=r"type model\.discriminator\.head=projection"):
+        make_discriminator(head="auxiliary", n_classes=1)
+
+
+def test_classes_and_logits_share_the_features() -> None:
+    discriminator = make_discriminator(head="auxiliary")
+    loss = discriminator.classify(torch.randn(3, 1, 28, 28)).logsumexp(dim=1).sum()
+    slopes = torch.autograd.grad(loss, [*discriminator.parameters()], allow_unused=True)
+    unused = [
+        name
+        for (name, _), slope in zip(discriminator.named_parameters(), slopes, strict=True)
+        if slope is None
+    ]
+    assert unused == ["head.weight", "head.bias"]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_spectral_norm_bounds_every_layer(head: str) -> None:
+    discriminator = make_discriminator(head=head, spectral_norm=True)
+    for weight in discriminator.parameters():
+        weight.data *= 10
+    layers = [
+        part
+        for part in discriminator.modules()
+        if isinstance(part, nn.Conv2d | nn.Linear | nn.Embedding)
+    ]
+    assert len(layers) == 4
+    assert all(map(parametrize.is_parametrized, layers))
+    for layer in layers:
+        for _ in range(60):
+            layer.weight  # noqa: B018  # in training, each look is a step of power iteration
+    discriminator.eval()
+    for layer in layers:
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(
+            1, abs=0.01
+        )
+
+
+def test_minibatch_std_sees_a_collapsed_batch() -> None:
+    layer = MinibatchStd()
+    x = torch.randn(256, 3, 4, 4) * 2
+    joined = layer(x)
+    assert torch.equal(joined[:, :3], x)
+    assert joined[:, 3].unique().item() == pytest.approx(2, rel=0.02)
+    assert layer(x[:1].expand(256, -1, -1, -1))[:, 3].unique().item() == pytest.approx(0, abs=2e-4)
+
+
+def test_minibatch_std_mixes_samples_and_the_gan_knows() -> None:
+    discriminator = make_discriminator(minibatch_std=True)
+    assert mixes_samples(discriminator)
+    images = torch.randn(3, 1, 28, 28, requires_grad=True)
+    logits = discriminator(images, torch.arange(3))
+    (slopes,) = torch.autograd.grad(logits[0], images)
+    assert (slopes.flatten(1).abs().sum(dim=1) > 0).all()
+    same = images[:1].expand(3, -1, -1, -1).detach().requires_grad_()
+    (slopes,) = torch.autograd.grad(discriminator(same, torch.arange(3)).sum(), same)
+    assert slopes.isfinite().all()
+
+
+@pytest.mark.parametrize("minibatch_std", [False, True])
+@pytest.mark.parametrize("head", ["projection", "concat"])
+def test_second_derivatives(head: str, minibatch_std: bool) -> None:
+    discriminator = make_discriminator(
+        head=head, n_classes=2, img_size=4, width=2, minibatch_std=minibatch_std
+    ).double()
+    images = torch.randn(2, 1, 4, 4, dtype=torch.float64, requires_grad=True)
+    weight = discriminator.from_images.weight
+
+    def logits(images: Tensor, _: Tensor) -> Tensor:
+        return discriminator(images, torch.tensor([0, 1]))
+
+    assert torch.autograd.gradcheck(logits, (images, weight))
+    assert torch.autograd.gradgradcheck(logits, (images, weight))
+
+
+def test_gradients_repeat_to_the_bit() -> None:
+    generator, discriminator = make_generator().train(), make_discriminator()
+    latents, labels = torch.randn(16, Z), torch.randint(K, (16,))
+    weights = [*generator.parameters(), *discriminator.parameters()]
+
+    def slopes() -> tuple[Tensor, ...]:
+        images = generator(latents, labels)
+        logits = discriminator(images, labels)
+        (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+        return torch.autograd.grad(logits.sum() + gradients.square().sum(), weights)
+
+    assert all(map(torch.equal, slopes(), slopes()))
