@@ -1,0 +1,205 @@
+"""A residual pair without normalization, with the settings of R3GAN (arXiv:2501.05441)."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from typing_extensions import override
+
+from src.errors import InputError
+from src.networks.conditioning import Concatenation, Modulation, Projection, Unconditional
+from src.networks.layers import FromImages, Pointwise, ToImages, leaky, quarter
+
+LEAKY_GAIN = (2 / (1 + 0.2**2)) ** 0.5  # keeps the variance through a leaky ReLU of slope 0.2
+
+
+def scale_weights(layer: nn.Module, *, fan_in: float, gain: float = 1.0) -> None:
+    """Weights of variance gain^2 / fan_in (arXiv:1502.01852), and no bias."""
+    nn.init.normal_(layer.get_parameter("weight"), std=gain * fan_in**-0.5)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.get_parameter("bias"))
+
+
+class ResidualBlock(nn.Module):
+    """x + contract(leaky(mix(leaky(expand(x))))) on x (N, C, H, W): the identity at first."""
+
+    def __init__(self, width: int, *, expansion: int, group_width: int, n_blocks: int) -> None:
+        super().__init__()
+        wide = expansion * width
+        self.expand = Pointwise(width, wide)
+        self.mix = nn.Conv2d(wide, wide, kernel_size=3, padding=1, groups=wide // group_width)
+        self.contract = Pointwise(wide, width, bias=False)
+        gain = LEAKY_GAIN * n_blocks**-0.25  # of all n_blocks, two scaled layers in each
+        scale_weights(self.expand, fan_in=width, gain=gain)
+        scale_weights(self.mix, fan_in=9 * group_width, gain=gain)
+        nn.init.zeros_(self.contract.weight)
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.contract(leaky(self.mix(leaky(self.expand(x)))))
+
+
+class Up(nn.Module):
+    """Twice the side, bilinearly; another width comes first, where positions are fewer."""
+
+    def __init__(self, fan_in: int, fan_out: int) -> None:
+        super().__init__()
+        self.widen = change_width(fan_in, fan_out)
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(self.widen(x), scale_factor=2, mode="bilinear")
+
+
+class Down(nn.Module):
+    """Half the side, filtered by [1, 2, 1] / 4 along each axis; then another width."""
+
+    def __init__(self, fan_in: int, fan_out: int) -> None:
+        super().__init__()
+        self.widen = change_width(fan_in, fan_out)
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        # [1, 2, 1] is [1, 1] twice: two average pools, in 0.1 of a resize's time.
+        x = F.avg_pool2d(x, kernel_size=2, stride=1, padding=1)
+        return self.widen(F.avg_pool2d(x, kernel_size=2))
+
+
+def change_width(fan_in: int, fan_out: int) -> nn.Module:
+    if fan_in == fan_out:
+        return nn.Identity()
+    layer = Pointwise(fan_in, fan_out, bias=False)
+    scale_weights(layer, fan_in=fan_in)
+    return layer
+
+
+def make_stages(
+    widths: Sequence[int], blocks: Sequence[int], *, expansion: int, group_width: int
+) -> list[nn.Sequential]:
+    """A run of residual blocks for each width.
+
+    Raises:
+        InputError: naming the argument that does not fit the others.
+    """
+    if len(widths) != len(blocks) or not 1 <= len(widths) <= 3:
+        raise InputError(
+            f"widths={list(widths)} and blocks={list(blocks)} are not two lists of one length "
+            "between 1 and 3: type widths=[64,24] and blocks=[1,1]"
+        )
+    for width in widths:
+        if expansion * width % group_width:
+            raise InputError(
+                f"group_width={group_width} does not divide {expansion} * {width} channels: "
+                f"type group_width={expansion * width}, or another of its divisors"
+            )
+    options = {"expansion": expansion, "group_width": group_width, "n_blocks": sum(blocks)}
+    return [
+        nn.Sequential(*(ResidualBlock(width, **options) for _ in range(count)))
+        for width, count in zip(widths, blocks, strict=True)
+    ]
+
+
+class ImageLayer(NamedTuple):
+    """The shape of the convolution between images and the last of ``n_stages``."""
+
+    kernel_size: int
+    stride: int
+    padding: int
+
+    @classmethod
+    def after(cls, n_stages: int) -> Self:
+        stride = 4 // 2 ** (n_stages - 1)
+        return cls(2 * stride if stride > 1 else 1, stride, stride // 2)
+
+
+class Generator(nn.Module):
+    """Latents (N, Z) and class indices (N,) to images (N, C, S, S), unbounded without ``tanh``.
+
+    ``widths`` are those of the stages of side S/4, S/2 and S, each of ``blocks`` residual blocks.
+    With fewer than three, the last layer makes up for the missing strides, which costs a third.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_classes: int,
+        latent_dim: int,
+        channels: int,
+        img_size: int,
+        widths: Sequence[int] = (64, 24),
+        blocks: Sequence[int] = (1, 1),
+        expansion: int = 2,
+        group_width: int = 16,
+        conditioning: Literal["concat", "modulation"] = "concat",
+        tanh: bool = False,
+    ) -> None:
+        super().__init__()
+        stages = make_stages(widths, blocks, expansion=expansion, group_width=group_width)
+        start, n_inputs = quarter(img_size), latent_dim
+        self.enter: nn.Module = Unconditional()
+        if conditioning == "concat":
+            self.enter = Concatenation(n_classes=n_classes, width=n_classes)
+            n_inputs += n_classes
+        self.project = nn.Linear(n_inputs, widths[0], bias=False)
+        self.basis = nn.Parameter(torch.randn(start, start, widths[0]))
+        self.ups = nn.ModuleList([nn.Identity(), *(Up(*pair) for pair in pairwise(widths))])
+        self.modulations = nn.ModuleList(
+            Modulation(width, n_classes=n_classes)
+            if conditioning == "modulation"
+            else Unconditional()
+            for width in widths
+        )
+        self.stages = nn.ModuleList(stages)
+        shape = ImageLayer.after(len(widths))
+        self.to_images = ToImages(widths[-1], channels, *shape)
+        self.bound = nn.Tanh() if tanh else nn.Identity()
+        scale_weights(self.project, fan_in=n_inputs)
+        patches = (shape.kernel_size / shape.stride) ** 2  # that overlap in each pixel
+        scale_weights(self.to_images, fan_in=widths[-1] * patches)
+
+    @override
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        scales = self.project(self.enter(latents, labels))  # (N, W)
+        x = (scales[:, None, None] * self.basis).permute(0, 3, 1, 2)  # (N, W, S/4, S/4)
+        for up, modulate, stage in zip(self.ups, self.modulations, self.stages, strict=True):
+            x = stage(modulate(up(x), labels))
+        return self.bound(self.to_images(x))  # (N, C, S, S)
+
+
+class Discriminator(nn.Module):
+    """Images (N, C, S, S) in [-1, 1] and class indices (N,) to logits (N,): the mirror image."""
+
+    def __init__(
+        self,
+        *,
+        n_classes: int,
+        channels: int,
+        img_size: int,
+        widths: Sequence[int] = (64, 24),
+        blocks: Sequence[int] = (1, 1),
+        expansion: int = 2,
+        group_width: int = 16,
+    ) -> None:
+        super().__init__()
+        stages = make_stages(widths, blocks, expansion=expansion, group_width=group_width)
+        start = quarter(img_size)
+        shape = ImageLayer.after(len(widths))
+        self.from_images = FromImages(channels, widths[-1], *shape, bias=False)
+        self.stages = nn.ModuleList(reversed(stages))
+        self.downs = nn.ModuleList(
+            [*(Down(*pair) for pair in pairwise(reversed(widths))), nn.Identity()]
+        )
+        self.basis = nn.Parameter(torch.randn(widths[0], start, start) / start)
+        self.head = Projection(widths[0], n_classes=n_classes)
+        scale_weights(self.from_images, fan_in=channels * shape.kernel_size**2)
+
+    @override
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        x = self.from_images(images)
+        for stage, down in zip(self.stages, self.downs, strict=True):
+            x = down(stage(x))  # (N, W, S/4, S/4) in the end
+        features = (x * self.basis).sum(dim=(2, 3))  # (N, W): a depthwise convolution
+        return self.head(features, labels)
