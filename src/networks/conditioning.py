@@ -97,7 +97,7 @@ class Logit(nn.Linear):
 class Projection(nn.Module):
     """Features (N, F) to logits <embed(label), features> + linear(features).
 
-    Projection discriminator (arXiv:1802.05637, eq. 3). Rows start at a length of about ``gain``,
+    Projection discriminator (arXiv:1802.05637). Rows start at a length of about ``gain``,
     so that logits do not grow with F; sqrt(F) starts them as ``nn.Embedding`` does.
     """
 

@@ -5,7 +5,6 @@ from itertools import pairwise
 from typing import Literal, NamedTuple, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -42,30 +41,18 @@ class ResidualBlock(nn.Module):
         return x + self.contract(leaky(self.mix(leaky(self.expand(x)))))
 
 
-class Up(nn.Module):
+def up(fan_in: int, fan_out: int) -> nn.Sequential:
     """Twice the side, bilinearly; another width comes first, where positions are fewer."""
-
-    def __init__(self, fan_in: int, fan_out: int) -> None:
-        super().__init__()
-        self.widen = change_width(fan_in, fan_out)
-
-    @override
-    def forward(self, x: Tensor) -> Tensor:
-        return F.interpolate(self.widen(x), scale_factor=2, mode="bilinear")
+    return nn.Sequential(
+        change_width(fan_in, fan_out), nn.Upsample(scale_factor=2, mode="bilinear")
+    )
 
 
-class Down(nn.Module):
+def down(fan_in: int, fan_out: int) -> nn.Sequential:
     """Half the side, filtered by [1, 2, 1] / 4 along each axis; then another width."""
-
-    def __init__(self, fan_in: int, fan_out: int) -> None:
-        super().__init__()
-        self.widen = change_width(fan_in, fan_out)
-
-    @override
-    def forward(self, x: Tensor) -> Tensor:
-        # [1, 2, 1] is [1, 1] twice: two average pools, in 0.1 of a resize's time.
-        x = F.avg_pool2d(x, kernel_size=2, stride=1, padding=1)
-        return self.widen(F.avg_pool2d(x, kernel_size=2))
+    # [1, 2, 1] is [1, 1] twice: two average pools, in 0.1 of a resize's time.
+    pools = nn.AvgPool2d(2, stride=1, padding=1), nn.AvgPool2d(2)
+    return nn.Sequential(*pools, change_width(fan_in, fan_out))
 
 
 def change_width(fan_in: int, fan_out: int) -> nn.Module:
@@ -119,7 +106,7 @@ class Generator(nn.Module):
     """Latents (N, Z) and class indices (N,) to images (N, C, S, S), unbounded without ``tanh``.
 
     ``widths`` are those of the stages of side S/4, S/2 and S, each of ``blocks`` residual blocks.
-    With fewer than three, the last layer makes up for the missing strides, which costs a third.
+    With fewer than three, a strided layer reaches the images: the last doubles a step on a CPU.
     """
 
     def __init__(
@@ -145,7 +132,7 @@ class Generator(nn.Module):
             n_inputs += n_classes
         self.project = nn.Linear(n_inputs, widths[0], bias=False)
         self.basis = nn.Parameter(torch.randn(start, start, widths[0]))
-        self.ups = nn.ModuleList([nn.Identity(), *(Up(*pair) for pair in pairwise(widths))])
+        self.ups = nn.ModuleList([nn.Identity(), *(up(*pair) for pair in pairwise(widths))])
         self.modulations = nn.ModuleList(
             Modulation(width, n_classes=n_classes)
             if conditioning == "modulation"
@@ -164,8 +151,8 @@ class Generator(nn.Module):
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         scales = self.project(self.enter(latents, labels))  # (N, W)
         x = (scales[:, None, None] * self.basis).permute(0, 3, 1, 2)  # (N, W, S/4, S/4)
-        for up, modulate, stage in zip(self.ups, self.modulations, self.stages, strict=True):
-            x = stage(modulate(up(x), labels))
+        for enlarge, modulate, stage in zip(self.ups, self.modulations, self.stages, strict=True):
+            x = stage(modulate(enlarge(x), labels))
         return self.bound(self.to_images(x))  # (N, C, S, S)
 
 
@@ -190,7 +177,7 @@ class Discriminator(nn.Module):
         self.from_images = FromImages(channels, widths[-1], *shape, bias=False)
         self.stages = nn.ModuleList(reversed(stages))
         self.downs = nn.ModuleList(
-            [*(Down(*pair) for pair in pairwise(reversed(widths))), nn.Identity()]
+            [*(down(*pair) for pair in pairwise(reversed(widths))), nn.Identity()]
         )
         self.basis = nn.Parameter(torch.randn(widths[0], start, start) / start)
         self.head = Projection(widths[0], n_classes=n_classes)
@@ -199,7 +186,7 @@ class Discriminator(nn.Module):
     @override
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         x = self.from_images(images)
-        for stage, down in zip(self.stages, self.downs, strict=True):
-            x = down(stage(x))  # (N, W, S/4, S/4) in the end
+        for stage, shrink in zip(self.stages, self.downs, strict=True):
+            x = shrink(stage(x))  # (N, W, S/4, S/4) in the end
         features = (x * self.basis).sum(dim=(2, 3))  # (N, W): a depthwise convolution
         return self.head(features, labels)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from src.errors import InputError
 from src.models.gan import mixes_samples
-from src.networks.resnet import Discriminator, Down, Generator, ResidualBlock
+from src.networks.resnet import Discriminator, Generator, ResidualBlock, down
 
 K, Z = 10, 100
 STAGES = [
@@ -111,7 +111,7 @@ def test_downsampling_filters_by_1_2_1() -> None:
     x = torch.randn(2, 3, 8, 8)
     taps = torch.tensor([1.0, 2.0, 1.0]) / 4
     kernel = (taps[:, None] * taps).expand(3, 1, 3, 3)
-    torch.testing.assert_close(Down(3, 3)(x), F.conv2d(x, kernel, stride=2, padding=1, groups=3))
+    torch.testing.assert_close(down(3, 3)(x), F.conv2d(x, kernel, stride=2, padding=1, groups=3))
 
 
 def test_the_head_is_a_depthwise_convolution() -> None:
