@@ -36,6 +36,7 @@ PARTS = (
     "latent_dim",
     "discriminator_steps",
     "ema_halflife_images",
+    "schedules",
 )
 
 
@@ -55,7 +56,9 @@ def make(node: DictConfig) -> Any:
 def build_model(cfg: DictConfig) -> ConditionalGAN:
     """The GAN, with the whole configuration and its size as its hyper-parameters."""
     model = make(cfg.model)
-    gan = ConditionalGAN(**{part: model[part] for part in PARTS}, seed=cfg.seed)
+    # A checkpoint may be older than a part, which is then absent.
+    parts = {part: model[part] for part in PARTS if part in model}
+    gan = ConditionalGAN(**parts, seed=cfg.seed)
     gan.save_hyperparameters(plain(cfg) | size(gan))
     return gan
 

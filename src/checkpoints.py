@@ -55,12 +55,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def require_same_model(checkpoint: dict[str, Any], model: dict[str, Any], *, path: Path) -> None:
-    """Refuse another ``model`` group, down to the learning rate, which resuming would ignore."""
+    """Refuse another ``model`` group, down to the learning rate, which resuming would ignore.
+
+    A group of parts that is newer than the checkpoint was empty then.
+    """
     saved = checkpoint["hyper_parameters"]["model"]
-    changed = [key for key in model if saved.get(key) != model[key]]
+    changed = [key for key in model if saved.get(key, {}) != model[key]]
     if changed:
         key = changed[0]
         raise InputError(
-            f"ckpt={path} was trained with model.{key}={saved.get(key)}, not {model[key]}: "
+            f"ckpt={path} was trained with model.{key}={saved.get(key, {})}, not {model[key]}: "
             "repeat the options of that run, or type resume=RUN, which does so for you"
         )

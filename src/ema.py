@@ -21,9 +21,13 @@ class EMA(nn.Module):
         self.halflife_images = halflife_images
 
     @torch.no_grad()
-    def update(self, network: nn.Module, *, n_images: int) -> None:
-        """Move towards ``network`` after it has seen ``n_images`` more; buffers are copied."""
-        decay = 0.5 ** (n_images / self.halflife_images)
+    def update(self, network: nn.Module, *, n_images: int, ramp: float = 1.0) -> None:
+        """Move towards ``network`` after it has seen ``n_images`` more; buffers are copied.
+
+        ``ramp`` is the share of the half-life that already holds: 0 copies the weights.
+        """
+        halflife_images = self.halflife_images * ramp
+        decay = 0.5 ** (n_images / halflife_images) if halflife_images else 0.0
         averages: list[Tensor] = [*self.network.parameters()]
         currents: list[Tensor] = [*network.parameters()]
         torch._foreach_lerp_(averages, currents, 1 - decay)  # raises if the lengths differ

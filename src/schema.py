@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, is_dataclass
 from difflib import get_close_matches
 from pkgutil import resolve_name
 from types import NoneType, UnionType
@@ -16,6 +16,16 @@ from src.errors import InputError
 Node = Mapping[str, Any]
 Call = Mapping[str, Any]  # a node with _target_, whose signature says what else it holds
 Hints = dict[str, Any]  # allowed keys and their types
+
+
+@dataclass
+class Schedules:
+    """What may change in training."""
+
+    lr: Call
+    gamma: Call
+    beta2: Call
+    ema_halflife: Call
 
 
 @dataclass
@@ -39,6 +49,7 @@ class Model:
     discriminator_optimizer: Call
     discriminator_steps: int
     ema_halflife_images: float | None
+    schedules: Schedules = field(default_factory=dict)  # type: ignore[assignment]
 
 
 @dataclass
@@ -100,7 +111,7 @@ def check(config: Node) -> None:
     """
     check_node(config, accepted(Config), path="")
     require(accepted(Config), config, path="")
-    require(accepted(Model), config["model"], path="model")
+    require(required(Model), config["model"], path="model")
     trainer = accepted(pl.Trainer) | accepted(choose_devices)
     ours = ("available", "logger", "callbacks")  # the last two are groups of their own
     check_node(
@@ -111,7 +122,7 @@ def check(config: Node) -> None:
 def check_saved_model(model: Node) -> None:
     """Refuse a checkpoint's ``model`` group that does not fit, or names code from elsewhere."""
     check_mapping(model, Model, path="model")
-    require(accepted(Model), model, path="model")
+    require(required(Model), model, path="model")
     for part in model.values():
         for name in targets(part):
             if not name.startswith(("src.", "torch.")):
@@ -123,6 +134,9 @@ def targets(node: Any) -> Iterator[str]:
         if "_target_" in node:
             yield str(node["_target_"])
         for item in node.values():
+            yield from targets(item)
+    elif isinstance(node, list):
+        for item in node:
             yield from targets(item)
 
 
@@ -146,8 +160,8 @@ def check_value(value: Any, hint: Any, *, path: str) -> None:
 def check_mapping(value: Node, hint: Any, *, path: str) -> None:
     if "_target_" in value:
         check_call(value, path=path)
-    elif hint is Model:
-        check_node(value, accepted(Model), path=path)
+    elif is_dataclass(hint):
+        check_node(value, accepted(hint), path=path)  # type: ignore[arg-type]
     elif get_origin(hint) is dict:
         for key, item in value.items():
             check_value(item, get_args(hint)[1], path=f"{path}.{key}")
@@ -163,10 +177,7 @@ def check_call(node: Call, *, path: str) -> None:
         return  # the target itself refuses what it does not know
     check_node(arguments, accepted(target), path=path)
     if not node.get("_partial_") and "_args_" not in node:
-        required = [
-            p for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL
-        ]
-        require([parameter.name for parameter in required], arguments, path=path)
+        require(required(target), arguments, path=path)
 
 
 def require(names: Collection[str], node: Node, *, path: str) -> None:
@@ -192,6 +203,12 @@ def accepted(target: Callable[..., Any]) -> Hints:
     """Names and type hints of the parameters of a function or class."""
     hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
     return {name: hints.get(name, Any) for name in inspect.signature(target).parameters}
+
+
+def required(target: Callable[..., Any]) -> list[str]:
+    """Names of the parameters without a default."""
+    parameters = inspect.signature(target).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
 
 
 def unknown_key(full_key: str, allowed: Sequence[str]) -> InputError:

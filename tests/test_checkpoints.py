@@ -160,13 +160,17 @@ def test_the_same_model_is_accepted(path: Path) -> None:
     require_same_model(checkpoint(), dict(MODEL), path=path)
 
 
+def test_parts_that_the_checkpoint_does_not_know_must_be_empty(path: Path) -> None:
+    require_same_model(checkpoint(), MODEL | {"penalties": {}}, path=path)
+
+
 @pytest.mark.parametrize(
     ("change", "key", "saved"),
     [
         ({"latent_dim": 9}, "latent_dim", 8),
         ({"latent_dim": 9, "lr": 0.2}, "lr", 0.1),
         ({"generator": {"_target_": "a.G", "width": 5}}, "generator", MODEL["generator"]),
-        ({"penalties": {}}, "penalties", None),
+        ({"penalties": {"r1": {}}}, "penalties", {}),
     ],
 )
 def test_another_model_is_refused_by_its_first_difference(

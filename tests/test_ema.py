@@ -44,6 +44,14 @@ def test_after_three_half_lives_an_eighth_is_left() -> None:
         torch.testing.assert_close(parameter, torch.full_like(parameter, 1.0))
 
 
+@pytest.mark.parametrize(("ramp", "left"), [(1.0, 1 / 2), (0.5, 1 / 4), (0.0, 0.0)])
+def test_a_ramp_shortens_the_half_life_down_to_a_copy(ramp: float, left: float) -> None:
+    ema = EMA(filled(8.0), halflife_images=50)
+    ema.update(filled(0.0), n_images=50, ramp=ramp)
+    for parameter in ema.network.parameters():
+        torch.testing.assert_close(parameter, torch.full_like(parameter, 8 * left))
+
+
 def test_buffers_are_copied_not_averaged() -> None:
     network = Conditional()
     ema = EMA(network, halflife_images=1e9)

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from src.errors import InputError
-from src.schema import RENAMED, check, describe, fits
+from src.schema import RENAMED, check, check_saved_model, describe, fits
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 GROUPS = [
@@ -22,6 +22,7 @@ GROUPS = [
     "model/discriminator",
     "model/loss",
     "model/penalties",
+    "model/schedules",
     "datamodule",
     "logger",
     "trainer",
@@ -103,6 +104,10 @@ def test_penalties_combine() -> None:
             {"_target_": "src.penalties.ZeroCentered", "weight": 1, "at": "real"},
         ),
         ("model.penalties", {}),
+        (
+            "model.schedules.lr",
+            {"_target_": "src.schedules.Linear", "points": [[0, 1], [1_000, 0.5]]},
+        ),
         ("logger", {}),
         ("callbacks", {}),
         ("labels", "all"),
@@ -125,6 +130,7 @@ def test_what_people_change_is_accepted(default: dict[str, Any], path: str, valu
         ("trainer.max_epoch", "trainer.max_epochs"),
         ("trainer.gpu", "trainer.gpus"),
         ("model.latent_dims", "model.latent_dim"),
+        ("model.schedules.gama", "model.schedules.gamma"),
         ("model.generator.latent_dims", "model.generator.latent_dim"),
         ("model.generator_optimizer.beta", "model.generator_optimizer.betas"),
         ("datamodule.batchsize", "datamodule.batch_size"),
@@ -181,6 +187,7 @@ def test_what_the_program_itself_passes_to_the_trainer_is_refused(
         ("model.lr", None, "a number"),
         ("model.latent_dim", 100.0, "an integer"),
         ("model.generator", None, "a group of keys"),
+        ("model.schedules.lr", 0.5, "a group of keys"),
         ("model.ema_halflife_images", "long", "a number or null"),
         ("seed", 1.5, "an integer"),
         ("seed", True, "an integer"),
@@ -266,6 +273,19 @@ def test_what_a_target_itself_checks_is_left_to_it(default: dict[str, Any]) -> N
     """A signature with ``**kwargs`` says nothing about the keys that it takes."""
     node = {"_target_": "pytorch_lightning.loggers.CometLogger", "anything": 1}
     check(changed(default, "logger.comet", node))
+
+
+def test_a_saved_model_may_be_older_than_a_group_of_parts(default: dict[str, Any]) -> None:
+    old = {key: value for key, value in default["model"].items() if key != "schedules"}
+    check_saved_model(old)
+    with pytest.raises(InputError, match="model lacks penalties"):
+        check_saved_model({key: value for key, value in old.items() if key != "penalties"})
+
+
+def test_a_saved_model_names_no_foreign_code_in_a_list_either(default: dict[str, Any]) -> None:
+    hidden = {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "pathlib.Path"}]}
+    with pytest.raises(InputError, match=r"names pathlib.Path, which is neither"):
+        check_saved_model(default["model"] | {"generator": hidden})
 
 
 @pytest.mark.parametrize(

@@ -276,6 +276,17 @@ def test_hyper_parameters_hold_the_configuration_and_the_size(run: Path) -> None
     assert saved["model/params_not_trainable"] == 0
 
 
+def test_a_checkpoint_older_than_a_group_of_parts_still_generates(run: Path) -> None:
+    path = run / "checkpoints" / "last.ckpt"
+    latents, labels = torch.randn(10, 100), torch.arange(10)
+    images = load_gan(path).generate(latents, labels)
+    checkpoint = last(run)
+    for part in ("schedules",):
+        assert checkpoint["hyper_parameters"]["model"].pop(part) == {}
+    torch.save(checkpoint, path)
+    assert torch.equal(load_gan(path).generate(latents, labels), images)
+
+
 def test_a_checkpoint_cannot_name_foreign_code(run: Path) -> None:
     path = run / "checkpoints" / "last.ckpt"
     checkpoint = last(run)

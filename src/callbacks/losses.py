@@ -38,9 +38,9 @@ class LossRecord(Callback):
     """Keeps the losses that the steps return on the device, and reads them back now and then.
 
     Every ``log_every_n_steps`` generator steps the means since the last time go to the loggers,
-    with images per second (over all devices) and learning rates. Every epoch adds a row to
-    ``history``, which travels in the checkpoint, and redraws ``curves.png``. A loss that is not
-    finite stops the run, always before a checkpoint is written.
+    with images per second (over all devices), learning rates and what is scheduled. Every epoch
+    adds a row to ``history``, which travels in the checkpoint, and redraws ``curves.png``. A loss
+    that is not finite stops the run, always before a checkpoint is written.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -100,7 +100,7 @@ class LossRecord(Callback):
         self.latest["images_per_second"] = self.n_images / (perf_counter() - self.started_at)
         self.n_images_seen += self.n_images
         self.n_images, self.started_at = 0, perf_counter()
-        publish(trainer, self.latest | learning_rates(trainer))
+        publish(trainer, self.latest | learning_rates(trainer) | schedules(trainer))
 
     def not_finite(self, step: int, losses: dict[str, list[float]]) -> DivergenceError:
         """Name the first loss that is NaN or infinite, in lists that end at ``step``."""
@@ -180,3 +180,8 @@ class LossRecord(Callback):
 def learning_rates(trainer: pl.Trainer) -> Means:
     rates = [float(optimizer.param_groups[0]["lr"]) for optimizer in trainer.optimizers]
     return dict(zip(("lr/generator", "lr/discriminator"), rates, strict=True))
+
+
+def schedules(trainer: pl.Trainer) -> Means:
+    scheduled: Means = trainer.lightning_module.scheduled  # type: ignore[assignment]
+    return {f"schedule/{name}": value for name, value in scheduled.items()}

@@ -12,10 +12,12 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from src.ema import EMA
+from src.errors import InputError
 from src.images import Labelled, to_uint8
 from src.losses import AdversarialLoss, Logits
 from src.networks.dcgan import MinibatchStd
 from src.penalties import Penalty
+from src.schedules import Schedule
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 Losses = dict[str, Tensor]  # "g_loss", "d_loss": detached scalars
@@ -60,6 +62,15 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         network.train(was_training)
 
 
+def set_rates(optimizer: Optimizer, scheduled: Mapping[str, float]) -> None:
+    """Learning rate and beta2; its defaults stay as configured, also in a resumed run."""
+    for group in optimizer.param_groups:
+        if "lr" in scheduled:
+            group["lr"] = optimizer.defaults["lr"] * scheduled["lr"]
+        if "beta2" in scheduled:
+            group["betas"] = optimizer.defaults["betas"][0], scheduled["beta2"]
+
+
 def mixes_samples(network: nn.Module) -> bool:
     """Whether an output depends on the rest of the batch; real and fake then go in apart."""
     mixing = nn.modules.batchnorm._BatchNorm, MinibatchStd
@@ -77,6 +88,10 @@ class ConditionalGAN(pl.LightningModule):
     discriminator's is stepped directly. The randomness of a step is a function of the seed, the
     rank, the epoch and the batch alone: a resumed run repeats it exactly, whatever callbacks draw
     in between, and every device draws its own.
+
+    ``schedules`` are functions of the real images that the generator's steps have seen, on all
+    devices: ``lr``, ``gamma`` (all penalties) and ``ema_halflife`` multiply what is configured,
+    ``beta2`` replaces it.
     """
 
     def __init__(
@@ -92,6 +107,7 @@ class ConditionalGAN(pl.LightningModule):
         latent_dim: int,
         discriminator_steps: int = 1,
         ema_halflife_images: float | None = None,
+        schedules: Mapping[str, Schedule] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -104,6 +120,8 @@ class ConditionalGAN(pl.LightningModule):
         self.ema = (
             EMA(generator, halflife_images=ema_halflife_images) if ema_halflife_images else None
         )
+        self.schedules = dict(schedules or {})
+        self.scheduled: dict[str, float] = {}  # their values in this step
         self.seed = seed
         self.paired = loss.paired or any(penalty.paired for penalty in self.penalties.values())
         self.joint = not mixes_samples(discriminator)
@@ -112,10 +130,17 @@ class ConditionalGAN(pl.LightningModule):
     @override
     def configure_optimizers(self) -> list[Optimizer]:
         make_generator_optimizer, make_discriminator_optimizer = self.make_optimizers
-        return [
+        optimizers = [
             make_generator_optimizer(self.generator.parameters()),
             make_discriminator_optimizer(self.discriminator.parameters()),
         ]
+        for optimizer in optimizers:
+            if "beta2" in self.schedules and "betas" not in optimizer.defaults:
+                raise InputError(
+                    f"model.schedules.beta2 is not for {type(optimizer).__name__}, which has no "
+                    "betas: choose torch.optim.Adam, or type ~model.schedules.beta2"
+                )
+        return optimizers
 
     def players(self, *, use_pl_optimizer: bool = True) -> list[Any]:
         """Optimizers of the generator and the discriminator."""
@@ -125,6 +150,8 @@ class ConditionalGAN(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Losses:
         when = self.current_epoch, batch_idx
         seed_device(self.device, random_stream(self.seed, TRAIN, self.global_rank, *when))
+        if self.schedules:
+            self.follow_schedules(batch_size=len(batch[1]))
         trains_generator = (batch_idx + 1) % self.discriminator_steps == 0
         real = Labelled(*batch)
         with torch.set_grad_enabled(trains_generator):
@@ -132,8 +159,19 @@ class ConditionalGAN(pl.LightningModule):
         losses = {"d_loss": self.step_discriminator(real, fake)}
         if trains_generator:
             losses["g_loss"] = self.step_generator(real, fake)
-            self.update_average(n_images=len(real.labels) * self.discriminator_steps)
+            self.update_average(n_images=self.images_per_step(len(real.labels)))
         return losses
+
+    def follow_schedules(self, *, batch_size: int) -> None:
+        """Set what changes in training, from the counters that a checkpoint restores."""
+        n_images = self.trainer.global_step * self.images_per_step(batch_size)
+        self.scheduled = {name: schedule(n_images) for name, schedule in self.schedules.items()}
+        for optimizer in self.players(use_pl_optimizer=False):
+            set_rates(optimizer, self.scheduled)
+
+    def images_per_step(self, batch_size: int) -> int:
+        """Real images, on all devices, for each step of the generator."""
+        return batch_size * self.discriminator_steps * self.trainer.world_size
 
     def step_discriminator(self, real: Labelled, fake: Labelled) -> Tensor:
         optimizer = self.players(use_pl_optimizer=False)[1]
@@ -181,11 +219,12 @@ class ConditionalGAN(pl.LightningModule):
         with torch.autocast(real.images.device.type, enabled=False):
             for penalty in self.penalties.values():
                 total = total + penalty(self.discriminator, real=real, fake=fake).mean()
-        return total
+        return total * self.scheduled.get("gamma", 1.0)
 
     def update_average(self, *, n_images: int) -> None:
         if self.ema is not None:
-            self.ema.update(self.generator, n_images=n_images * self.trainer.world_size)
+            ramp = self.scheduled.get("ema_halflife", 1.0)
+            self.ema.update(self.generator, n_images=n_images, ramp=ramp)
 
     def evaluation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Losses:
         """Both losses without penalties, on the same latents in every epoch."""

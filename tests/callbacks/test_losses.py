@@ -34,6 +34,7 @@ class Scripted(pl.LightningModule):
         self.automatic_optimization = False
         self.weights = torch.nn.Parameter(torch.zeros(2))
         self.script, self.discriminator_steps = script, discriminator_steps
+        self.scheduled: dict[str, float] = {}
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> dict[str, Tensor]:
         g_loss, d_loss = map(torch.tensor, self.script[self.current_epoch][batch_idx])
@@ -120,6 +121,13 @@ def test_means_since_the_last_time_are_published_at_generator_steps(record: Loss
     assert logger.of("train/d_loss") == [(2, 15.0), (4, 60.0), (5, 160.0)]
     assert logger.of("lr/generator") == [(2, 0.25), (4, 0.25), (5, 0.25)]
     assert logger.of("lr/discriminator") == [(2, 0.5), (4, 0.5), (5, 0.5)]
+
+
+def test_scheduled_values_are_published_with_the_learning_rates(record: LossRecord) -> None:
+    gan = Scripted([FIVE])
+    gan.scheduled = {"gamma": 0.5}
+    _, logger = fit(record, gan)
+    assert logger.of("schedule/gamma") == [(2, 0.5), (4, 0.5), (5, 0.5)]
 
 
 def test_steps_go_on_over_epochs_and_windows_do_not_cross_them(record: LossRecord) -> None:
@@ -306,12 +314,13 @@ def test_means_are_taken_over_the_ranks(record: LossRecord) -> None:
         global_step=2,
         loggers=[logger],
         optimizers=[],
+        lightning_module=Scripted([]),
         strategy=SimpleNamespace(
             root_device=torch.device("cpu"),
             reduce=lambda means, reduce_op: {"mean": (means + other_rank) / 2}[reduce_op],
         ),
     )
-    trainer.optimizers = Scripted([]).configure_optimizers()
+    trainer.optimizers = trainer.lightning_module.configure_optimizers()
     for g_loss, d_loss in FIVE[:2]:
         outputs = {"g_loss": torch.tensor(g_loss), "d_loss": torch.tensor(d_loss)}
         record.on_train_batch_end(trainer, None, outputs, [None, torch.zeros(4)], 0)

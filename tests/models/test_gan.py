@@ -12,10 +12,12 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from src.errors import InputError
 from src.images import Labelled, to_uint8
 from src.losses import AdversarialLoss, LeastSquares, Logits, Relativistic, Wasserstein
 from src.models.gan import TRAIN, ConditionalGAN, evaluating, frozen, random_stream
 from src.penalties import Interpolated, ZeroCentered
+from src.schedules import Constant, Cosine, Linear
 
 BATCH, LATENT, CLASSES = 6, 3, 4
 
@@ -52,7 +54,12 @@ class Critic(nn.Module):
 
 
 def make_gan(
-    *, lr_g: float = 0.05, lr_d: float = 0.05, normalized: bool = False, **changes: Any
+    *,
+    lr_g: float = 0.05,
+    lr_d: float = 0.05,
+    normalized: bool = False,
+    optimizer: Any = torch.optim.SGD,
+    **changes: Any,
 ) -> ConditionalGAN:
     torch.manual_seed(0)
     parts: dict[str, Any] = {"loss": LeastSquares(), "penalties": {}, "seed": 5}
@@ -60,8 +67,8 @@ def make_gan(
     return ConditionalGAN(
         generator=Painter(),
         discriminator=Critic(normalized=normalized),
-        generator_optimizer=partial(torch.optim.SGD, lr=lr_g),
-        discriminator_optimizer=partial(torch.optim.SGD, lr=lr_d),
+        generator_optimizer=partial(optimizer, lr=lr_g),
+        discriminator_optimizer=partial(optimizer, lr=lr_d),
         **parts,
     )
 
@@ -77,13 +84,20 @@ def batches(count: int) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def fit(gan: ConditionalGAN, count: int = 1, *callbacks: pl.Callback, **trainer: Any) -> pl.Trainer:
+def fit(
+    gan: ConditionalGAN,
+    count: int = 1,
+    *callbacks: pl.Callback,
+    ckpt: Path | None = None,
+    **trainer: Any,
+) -> pl.Trainer:
     quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False}
     quiet |= {"enable_model_summary": False, "enable_checkpointing": bool(callbacks)}
     lightning = pl.Trainer(
         accelerator="cpu", callbacks=[*callbacks], **{"max_epochs": 1} | quiet | trainer
     )
-    lightning.fit(gan, DataLoader(batches(count), batch_size=None))
+    batch_loader = DataLoader(batches(count), batch_size=None)
+    lightning.fit(gan, batch_loader, ckpt_path=ckpt, weights_only=True)
     return lightning
 
 
@@ -291,3 +305,81 @@ def test_frozen_restores_only_what_it_froze() -> None:
         assert not network.weight.requires_grad
     assert network.weight.requires_grad
     assert not network.bias.requires_grad
+
+
+# --- schedules ----------------------------------------------------------------------------------
+
+
+def assert_same(a: nn.Module, b: nn.Module) -> None:
+    for name, value in a.state_dict().items():
+        assert torch.equal(value, b.state_dict()[name]), name
+
+
+class RateReader(pl.Callback):
+    """Both learning rates after each batch."""
+
+    def __init__(self) -> None:
+        self.rates: list[tuple[float, ...]] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.rates.append(tuple(each.param_groups[0]["lr"] for each in trainer.optimizers))
+
+
+@pytest.mark.parametrize("discriminator_steps", [1, 2])
+def test_schedules_count_the_real_images_of_finished_generator_steps(
+    discriminator_steps: int,
+) -> None:
+    per_step = BATCH * discriminator_steps
+    schedules = {"lr": Linear([[0, 1.0], [4 * per_step, 0.0]])}
+    gan = make_gan(lr_d=0.2, schedules=schedules, discriminator_steps=discriminator_steps)
+    reader = RateReader()
+    fit(gan, 4 * discriminator_steps, reader, enable_checkpointing=False)
+    factors = [1 - i // discriminator_steps / 4 for i in range(4 * discriminator_steps)]
+    expected = [(0.05 * factor, 0.2 * factor) for factor in factors]
+    for rates, wanted in zip(reader.rates, expected, strict=True):
+        assert rates == pytest.approx(wanted)
+
+
+def test_each_value_follows_its_schedule() -> None:
+    """A constant schedule is the same as another configuration."""
+    parts = {"penalties": {"r1": ZeroCentered(4.0, at="real")}, "ema_halflife_images": 8.0}
+    scheduled = make_gan(
+        optimizer=partial(torch.optim.Adam, betas=(0.5, 0.9)),
+        schedules={
+            "lr": Constant(0.5), "gamma": Constant(0.25), "beta2": Constant(0.7),
+            "ema_halflife": Constant(0.125),
+        },
+        **parts,
+    )  # fmt: skip
+    parts = {"penalties": {"r1": ZeroCentered(1.0, at="real")}, "ema_halflife_images": 1.0}
+    configured = make_gan(
+        lr_g=0.025, lr_d=0.025, optimizer=partial(torch.optim.Adam, betas=(0.5, 0.7)), **parts
+    )
+    fit(scheduled, 3), fit(configured, 3)
+    assert_same(scheduled, configured)
+
+
+def test_a_resumed_run_follows_its_schedules_to_the_bit(tmp_path: Path) -> None:
+    def make() -> ConditionalGAN:
+        burn_in = Cosine(start=0.0, end=1.0, over_images=7 * BATCH)
+        beta2 = Cosine(start=0.9, end=0.99, over_images=7 * BATCH)
+        return make_gan(
+            optimizer=torch.optim.Adam,
+            penalties={"r1": ZeroCentered(4.0, at="real")},
+            ema_halflife_images=30.0,
+            schedules={"lr": burn_in, "gamma": burn_in, "beta2": beta2, "ema_halflife": burn_in},
+        )
+
+    whole, first, second = make(), make(), make()
+    fit(whole, 3, max_epochs=3)
+    trainer = fit(first, 3, max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    fit(second, 3, max_epochs=3, ckpt=tmp_path / "last.ckpt")
+    assert_same(second, whole)
+    assert second.scheduled == whole.scheduled != first.scheduled
+
+
+def test_beta2_of_an_optimizer_without_betas_is_refused() -> None:
+    gan = make_gan(schedules={"beta2": Constant(0.9)})
+    with pytest.raises(InputError, match=r"model.schedules.beta2 is not for SGD, which has no"):
+        gan.configure_optimizers()

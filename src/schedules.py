@@ -1,0 +1,59 @@
+"""Values that change in training: pure functions of the number of real images seen."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import cos, pi
+
+import numpy as np
+
+from src.errors import InputError
+
+Schedule = Callable[[int], float]  # real images seen -> value
+
+
+@dataclass(frozen=True)
+class Constant:
+    value: float
+
+    def __call__(self, _: int) -> float:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Burn-in: half a cosine from start to end, then constant (R3GAN, arXiv:2501.05441)."""
+
+    start: float
+    end: float
+    over_images: int
+
+    def __post_init__(self) -> None:
+        if self.over_images < 1:
+            raise InputError(f"over_images={self.over_images} is not allowed: type 1 or more")
+
+    def __call__(self, n_images: int) -> float:
+        done = min(n_images / self.over_images, 1.0)
+        return self.end + (self.start - self.end) * (1 + cos(pi * done)) / 2
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Straight lines through points [images, value], and constant before and after them.
+
+    A warm-up is [[0, 0], [N, 1]], a decay [[N, 1], [M, 0]], and both are four points.
+    """
+
+    points: Sequence[Sequence[float]]
+
+    def __post_init__(self) -> None:
+        well_formed = self.points and all(len(point) == 2 for point in self.points)
+        if not well_formed or any(a[0] >= b[0] for a, b in pairwise(self.points)):
+            raise InputError(
+                f"points={self.points} is not allowed: type [IMAGES,VALUE] pairs in the order of "
+                "their images, as in [[0,1],[500000,1],[1000000,0]]"
+            )
+
+    def __call__(self, n_images: int) -> float:
+        images, values = zip(*self.points, strict=True)
+        return float(np.interp(n_images, images, values))
