@@ -1,25 +1,44 @@
 """Gradient penalties on a critic's input; each returns one value per sample, (N,).
 
 A ``paired`` penalty mixes each real image with the generated image at the same place in the
-batch: the two then share their label.
+batch: the two then share their label. A penalty ``reads`` from the batches that the loss has had
+judged their images alone, the logits too, or the logits' slopes.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from src.errors import InputError
 from src.images import Labelled
 
 Critic = Callable[[Tensor, Tensor], Tensor]  # images (N, C, H, W), labels (N,) -> logits (N,)
 
 
+Reads = Literal["images", "logits", "slopes"]
+
+
+class Judged(NamedTuple):
+    """Labelled images, and the logits (N,) that the loss has computed of them.
+
+    Logits are in float32 throughout where a penalty reads them, and images require gradients
+    where one reads slopes.
+    """
+
+    images: Tensor
+    labels: Tensor
+    logits: Tensor
+
+
 class Penalty(Protocol):
     @property
     def paired(self) -> bool: ...
-    def __call__(self, critic: Critic, *, real: Labelled, fake: Labelled) -> Tensor: ...
+    @property
+    def reads(self) -> Reads: ...
+    def __call__(self, critic: Critic, *, real: Judged, fake: Judged) -> Tensor: ...
 
 
 def input_gradients(critic: Critic, images: Tensor, labels: Tensor) -> Tensor:
@@ -37,10 +56,56 @@ class ZeroCentered:
     weight: float
     at: Literal["real", "fake"]
     paired: ClassVar[bool] = False
+    reads: ClassVar[Reads] = "images"
 
-    def __call__(self, critic: Critic, *, real: Labelled, fake: Labelled) -> Tensor:
-        images, labels = real if self.at == "real" else fake
-        return self.weight / 2 * input_gradients(critic, images, labels).square().sum(dim=1)
+    def __call__(
+        self, critic: Critic, *, real: Labelled | Judged, fake: Labelled | Judged
+    ) -> Tensor:
+        batch = real if self.at == "real" else fake
+        slopes = input_gradients(critic, batch.images, batch.labels)
+        return self.weight / 2 * slopes.square().sum(dim=1)
+
+
+@dataclass(frozen=True)
+class ZeroCenteredPair:
+    """R1 + R2 of one weight from the loss's own logits: no forward pass, one backward pass."""
+
+    weight: float
+    paired: ClassVar[bool] = False
+    reads: ClassVar[Reads] = "slopes"
+
+    def __call__(self, critic: Critic, *, real: Judged, fake: Judged) -> Tensor:  # noqa: ARG002
+        logits, images = torch.cat([real.logits, fake.logits]), [real.images, fake.images]
+        # Exact only while no logit depends on another image, as in ``input_gradients``.
+        slopes = torch.autograd.grad(logits.sum(), images, create_graph=True)
+        at_real, at_fake = (each.flatten(1).square().sum(dim=1) for each in slopes)
+        return self.weight / 2 * (at_real + at_fake)
+
+
+@dataclass(frozen=True)
+class FiniteDifference:
+    """R1 or R2 without double backward: weight / (2 sigma^2) * (D(x + sigma eps) - D(x))^2.
+
+    To first order in sigma, the mean over eps ~ N(0, I) is ``ZeroCentered``'s (Seaweed-APT,
+    arXiv:2501.08316). The critic must give an image one logit however often it is asked: no
+    dropout, no batch norm.
+    """
+
+    weight: float
+    at: Literal["real", "fake"]
+    sigma: float = 0.05
+    paired: ClassVar[bool] = False
+    reads: ClassVar[Reads] = "logits"
+
+    def __post_init__(self) -> None:
+        if self.sigma <= 0:
+            raise InputError(f"sigma={self.sigma} is not allowed: type a number above 0")
+
+    def __call__(self, critic: Critic, *, real: Judged, fake: Judged) -> Tensor:
+        images, labels, logits = real if self.at == "real" else fake
+        images = images.detach()
+        nearby = critic(images + self.sigma * torch.randn_like(images), labels)
+        return self.weight / (2 * self.sigma**2) * (nearby - logits).square()
 
 
 @dataclass(frozen=True)
@@ -49,8 +114,11 @@ class Interpolated:
 
     weight: float = 10.0
     paired: ClassVar[bool] = True
+    reads: ClassVar[Reads] = "images"
 
-    def __call__(self, critic: Critic, *, real: Labelled, fake: Labelled) -> Tensor:
+    def __call__(
+        self, critic: Critic, *, real: Labelled | Judged, fake: Labelled | Judged
+    ) -> Tensor:
         share = torch.rand(len(real.images), 1, 1, 1, device=real.images.device)
         images = torch.lerp(fake.images, real.images, share.to(real.images.dtype))
         norms = input_gradients(critic, images, real.labels).norm(dim=1)

@@ -22,10 +22,10 @@ class Probe(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         backward, probe = pl_module.manual_backward, self
 
-        def checked(gan: pl.LightningModule, loss: Tensor) -> None:
+        def checked(gan: pl.LightningModule, loss: Tensor, **options: Any) -> None:
             weights = [weight for weight in gan.parameters() if weight.requires_grad]
             slopes = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
-            backward(loss)
+            backward(loss, **options)
             for weight, slope in zip(weights, slopes, strict=True):
                 if slope is not None:
                     dist.all_reduce(slope)

@@ -7,8 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from src.errors import InputError
 from src.images import Labelled
-from src.penalties import Critic, Interpolated, Penalty, ZeroCentered, input_gradients
+from src.penalties import (
+    Critic,
+    FiniteDifference,
+    Interpolated,
+    Judged,
+    Penalty,
+    ZeroCentered,
+    ZeroCenteredPair,
+    input_gradients,
+)
 
 N = 3
 of_each_channel_count = pytest.mark.parametrize("channels", [1, 3])
@@ -158,3 +168,91 @@ def test_only_the_interpolated_penalty_mixes_pairs() -> None:
     assert Interpolated().paired
     assert not ZeroCentered(weight=1.0, at="real").paired
     assert not ZeroCentered(weight=1.0, at="fake").paired
+    assert not ZeroCenteredPair(weight=1.0).paired
+    assert not FiniteDifference(weight=1.0, at="real").paired
+
+
+# --- penalties that read the loss's logits --------------------------------------------------------
+
+
+def judged(critic: Critic, batch: Labelled) -> Judged:
+    images = batch.images.detach().requires_grad_()
+    return Judged(images, batch.labels, critic(images, batch.labels))
+
+
+def test_r1_and_r2_at_once_are_their_sum() -> None:
+    real, fake = batch(REAL_LABELS, seed=1), batch(FAKE_LABELS, seed=2)
+    critic: Critic = lambda images, labels: quadratic(images * slopes(1)[labels], labels)  # noqa: E731
+    apart = [ZeroCentered(weight=3.0, at=at)(critic, real=real, fake=fake) for at in AT]
+    both = ZeroCenteredPair(weight=3.0)(
+        critic, real=judged(critic, real), fake=judged(critic, fake)
+    )
+    torch.testing.assert_close(both, apart[0] + apart[1])
+
+
+def forbidden(images: Tensor, labels: Tensor) -> Tensor:
+    raise AssertionError("asked again")
+
+
+def test_r1_and_r2_at_once_teach_weights_without_asking_the_critic_again() -> None:
+    scale = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    critic: Critic = lambda images, labels: scale * quadratic(images, labels)  # noqa: E731
+    real, fake = batch(REAL_LABELS, seed=1), batch(FAKE_LABELS, seed=2)
+    parts = {"real": judged(critic, real), "fake": judged(critic, fake)}
+    ZeroCenteredPair(weight=3.0)(forbidden, **parts).sum().backward()
+    squares = real.images.square().sum() + fake.images.square().sum()
+    torch.testing.assert_close(scale.grad, 3 * 0.4 * squares)
+
+
+AT = ["real", "fake"]
+DRAWS = 200_000
+
+
+@pytest.mark.parametrize("at", AT)
+@pytest.mark.parametrize("sigma", [0.01, 0.5])
+def test_the_mean_finite_difference_of_a_linear_critic_is_the_exact_penalty(
+    at: str, sigma: float
+) -> None:
+    """D(x + sigma eps) - D(x) is N(0, sigma^2 |a|^2): the mean is w/2 |a|^2, its spread sqrt(2)."""
+    weights, label = slopes(1), {"real": 3, "fake": 5}[at]
+    repeated = Labelled(
+        batch([label] * N).images[:1].expand(DRAWS, -1, -1, -1), torch.tensor([label]).expand(DRAWS)
+    )
+    asked = judged(linear(weights), repeated)
+    torch.manual_seed(0)
+    penalty = FiniteDifference(weight=3.0, at=at, sigma=sigma)(
+        linear(weights), **{"real": None, "fake": None, at: asked}
+    )
+    exact = 1.5 * squared_norms(weights, [label]).item()
+    assert penalty.mean().item() == pytest.approx(exact, rel=5 * (2 / DRAWS) ** 0.5)
+    assert penalty.std().item() == pytest.approx(2**0.5 * exact, rel=0.02)
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.5, 1.0])
+def test_the_finite_difference_of_a_quadratic_critic_errs_by_the_square_of_sigma(
+    sigma: float,
+) -> None:
+    """D(x + s e) - D(x) = s <x, e> + s^2 |e|^2 / 2: the mean square is s^2 |x|^2 + s^4 n(n+2)/4."""
+    image = batch(REAL_LABELS).images[:1]
+    repeated = Labelled(image.expand(DRAWS, -1, -1, -1), torch.zeros(DRAWS, dtype=torch.int64))
+    asked, n = judged(quadratic, repeated), image.numel()
+    torch.manual_seed(0)
+    penalty = FiniteDifference(2.0, at="real", sigma=sigma)(quadratic, real=asked, fake=asked)
+    expected = image.square().sum().item() + sigma**2 * n * (n + 2) / 4
+    assert penalty.mean().item() == pytest.approx(expected, rel=0.02)
+
+
+def test_finite_differences_teach_weights_with_a_single_backward() -> None:
+    """Of s <a, x> the penalty is s^2 times that of s = 1, so its slope is twice it over s."""
+    scale = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    critic: Critic = lambda images, labels: scale * linear(slopes(1))(images, labels)  # noqa: E731
+    real = batch(REAL_LABELS)
+    asked = Judged(*real, critic(*real))
+    penalty = FiniteDifference(weight=3.0, at="real")(critic, real=asked, fake=asked).sum()
+    penalty.backward()
+    torch.testing.assert_close(scale.grad, 2 * penalty.detach() / 0.4)
+
+
+def test_a_step_of_no_length_is_refused() -> None:
+    with pytest.raises(InputError, match=r"sigma=0.0 is not allowed"):
+        FiniteDifference(weight=1.0, at="real", sigma=0.0)

@@ -148,9 +148,10 @@ TORCHRUN = [
     ("launcher", "objective"),
     [
         (RUN, ["model/loss=relativistic", "model/penalties=[r1,r2]"]),
+        (RUN, ["model/loss=relativistic", "model/penalties=r1_r2", "model/schedules=burn_in"]),
         (TORCHRUN, ["model/loss=least_squares", "model.ema_halflife_images=500"]),
     ],
-    ids=["lightning", "torchrun"],
+    ids=["lightning", "one backward", "torchrun"],
 )
 def test_two_ranks_share_data_gradients_weights_and_one_folder(
     tmp_path: Path, launcher: list[str], objective: list[str]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,7 +16,7 @@ from src.errors import InputError
 from src.images import Labelled, to_uint8
 from src.losses import AdversarialLoss, Logits
 from src.networks.dcgan import MinibatchStd
-from src.penalties import Penalty
+from src.penalties import Judged, Penalty
 from src.schedules import Schedule
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -124,8 +124,10 @@ class ConditionalGAN(pl.LightningModule):
         self.scheduled: dict[str, float] = {}  # their values in this step
         self.seed = seed
         self.paired = loss.paired or any(penalty.paired for penalty in self.penalties.values())
+        self.reads = {penalty.reads for penalty in self.penalties.values()}
         self.joint = not mixes_samples(discriminator)
-        self.discriminator_weights = list(discriminator.parameters())  # walking costs 0.1 ms
+        # Kept, because walking costs 0.1 ms.
+        self.discriminator_weights = [w for w in discriminator.parameters() if w.requires_grad]
 
     @override
     def configure_optimizers(self) -> list[Optimizer]:
@@ -175,10 +177,15 @@ class ConditionalGAN(pl.LightningModule):
 
     def step_discriminator(self, real: Labelled, fake: Labelled) -> Tensor:
         optimizer = self.players(use_pl_optimizer=False)[1]
-        fake = Labelled(fake.images.detach(), fake.labels)
-        loss = self.loss.discriminator(self.judge(real, fake)).mean()
+        real, fake = self.leaf(real), self.leaf(fake)
+        with self.judging():
+            logits = self.judge(real, fake)
+        loss = self.loss.discriminator(logits).mean()
         optimizer.zero_grad()
-        self.manual_backward(loss + self.penalize(real, fake))
+        judged = Judged(*real, logits.real), Judged(*fake, logits.fake)
+        objective = loss + self.penalize(*judged)
+        # Only the weights': gradients of the images are otherwise computed, and not used.
+        self.manual_backward(objective, inputs=self.discriminator_weights)
         optimizer.step()
         return loss.detach()
 
@@ -198,6 +205,16 @@ class ConditionalGAN(pl.LightningModule):
         latents = torch.randn(len(labels), self.latent_dim, device=labels.device)
         return Labelled(self.generator(latents, labels).float(), labels)
 
+    def leaf(self, batch: Labelled) -> Labelled:
+        """Images apart from what made them, with gradients of their own if a penalty wants them."""
+        images = batch.images.detach().requires_grad_("slopes" in self.reads)
+        return Labelled(images, batch.labels)
+
+    def judging(self) -> AbstractContextManager[Any]:
+        """Float32 where penalties read the logits: differences and slopes need it."""
+        shared = self.reads & {"logits", "slopes"}
+        return torch.autocast(self.device.type, enabled=False) if shared else nullcontext()
+
     def judge(self, real: Labelled, fake: Labelled) -> Logits:
         """Logits of both, in one call where the discriminator looks at each image alone."""
         if not self.joint:
@@ -213,7 +230,7 @@ class ConditionalGAN(pl.LightningModule):
         with torch.no_grad():
             return Logits(real=self.discriminator(*real).float(), fake=fake_logits)
 
-    def penalize(self, real: Labelled, fake: Labelled) -> Tensor:
+    def penalize(self, real: Judged, fake: Judged) -> Tensor:
         """Sum of the penalties' means, in float32 whatever the precision of the rest."""
         total = torch.zeros((), device=real.images.device)
         with torch.autocast(real.images.device.type, enabled=False):

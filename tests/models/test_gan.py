@@ -10,13 +10,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.data import DataLoader
 
 from src.errors import InputError
 from src.images import Labelled, to_uint8
 from src.losses import AdversarialLoss, LeastSquares, Logits, Relativistic, Wasserstein
 from src.models.gan import TRAIN, ConditionalGAN, evaluating, frozen, random_stream
-from src.penalties import Interpolated, ZeroCentered
+from src.penalties import FiniteDifference, Interpolated, ZeroCentered, ZeroCenteredPair
 from src.schedules import Constant, Cosine, Linear
 
 BATCH, LATENT, CLASSES = 6, 3, 4
@@ -37,12 +38,12 @@ class Painter(nn.Module):
 class Critic(nn.Module):
     """A discriminator with dropout, as the baseline's has; it remembers what it was asked."""
 
-    def __init__(self, *, normalized: bool = False) -> None:
+    def __init__(self, *, normalized: bool = False, dropout: float = 0.4) -> None:
         super().__init__()
         self.label_embedding = nn.Embedding(CLASSES, 2)
         norm = nn.BatchNorm1d(5) if normalized else nn.Identity()
         self.model = nn.Sequential(
-            nn.Linear(6, 5), norm, nn.Dropout(0.4), nn.Tanh(), nn.Linear(5, 1)
+            nn.Linear(6, 5), norm, nn.Dropout(dropout), nn.Tanh(), nn.Linear(5, 1)
         )
         self.asked: list[tuple[Tensor, Tensor]] = []
 
@@ -57,6 +58,7 @@ def make_gan(
     *,
     lr_g: float = 0.05,
     lr_d: float = 0.05,
+    critic: nn.Module | None = None,
     normalized: bool = False,
     optimizer: Any = torch.optim.SGD,
     **changes: Any,
@@ -66,7 +68,7 @@ def make_gan(
     parts |= {"n_classes": CLASSES, "latent_dim": LATENT} | changes
     return ConditionalGAN(
         generator=Painter(),
-        discriminator=Critic(normalized=normalized),
+        discriminator=critic or Critic(normalized=normalized),
         generator_optimizer=partial(optimizer, lr=lr_g),
         discriminator_optimizer=partial(optimizer, lr=lr_d),
         **parts,
@@ -305,6 +307,112 @@ def test_frozen_restores_only_what_it_froze() -> None:
         assert not network.weight.requires_grad
     assert network.weight.requires_grad
     assert not network.bias.requires_grad
+
+
+# --- penalties that read the loss's logits --------------------------------------------------------
+
+
+R1_R2 = {"r1": ZeroCentered(4.0, at="real"), "r2": ZeroCentered(4.0, at="fake")}
+PAIR = {"r1_r2": ZeroCenteredPair(4.0)}
+
+
+@pytest.mark.parametrize("normalized", [False, True], ids=["together", "apart"])
+def test_r1_and_r2_from_the_loss_s_logits_make_the_same_step(normalized: bool) -> None:
+    """Batch norm in eval mode has fixed statistics, and yet sends real and fake in apart."""
+    steps = []
+    for penalties in (R1_R2, PAIR):
+        torch.manual_seed(3)
+        critic = Critic(dropout=0.0, normalized=normalized)
+        critic.model[1].train(mode=False)
+        gan = make_gan(critic=critic, loss=Relativistic(), penalties=penalties)
+        fit(gan)
+        steps.append(gan)
+    for a, b in zip(weights(steps[0]), weights(steps[1]), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("penalties", "sizes"),
+    [
+        (R1_R2, [2 * BATCH, BATCH, BATCH]),
+        (PAIR, [2 * BATCH]),
+        ({"fd_r1": FiniteDifference(4.0, at="real")}, [2 * BATCH, BATCH]),
+    ],
+)
+def test_logits_that_penalties_share_are_computed_once(
+    penalties: dict[str, Any], sizes: list[int]
+) -> None:
+    gan = make_gan(penalties=penalties)
+    fit(gan)
+    assert [len(images) for images, _ in gan.discriminator.asked] == [*sizes, BATCH]
+
+
+@pytest.mark.parametrize(
+    ("penalties", "expected"),
+    [
+        ({}, torch.bfloat16),
+        ({"r1": ZeroCentered(4.0, at="real")}, torch.bfloat16),
+        (PAIR, torch.float32),
+        ({"fd_r1": FiniteDifference(4.0, at="real")}, torch.float32),
+    ],
+)
+def test_logits_that_penalties_share_are_in_full_precision(
+    penalties: dict[str, Any], expected: torch.dtype
+) -> None:
+    gan = make_gan(penalties=penalties)
+    types: list[torch.dtype] = []
+    gan.discriminator.register_forward_hook(lambda *call: types.append(call[2].dtype))
+    fit(gan, precision="bf16-mixed")
+    assert types[0] == expected
+    assert types[-1] == torch.bfloat16  # the generator's step
+    assert set(types[1:-1]) <= {torch.float32}  # the penalties' own
+
+
+# --- spectral normalization ----------------------------------------------------------------------
+
+
+class Lipschitz(Critic):
+    """Spectrally normalized throughout."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(4)
+        super().__init__(dropout=0.0)
+        for layer in self.model:
+            if isinstance(layer, nn.Linear):
+                spectral_norm(layer)
+
+
+@pytest.mark.parametrize("penalties", [{}, R1_R2, PAIR], ids=["alone", "r1 and r2", "at once"])
+def test_a_spectrally_normalized_discriminator_trains_and_stays_normalized(
+    penalties: dict[str, Any],
+) -> None:
+    gan = make_gan(critic=Lipschitz(), penalties=penalties)
+    before = weights(gan.discriminator)
+    fit(gan, 30)
+    assert all(moved(before, gan.discriminator))
+    gan.eval()
+    for layer in gan.discriminator.model:
+        if isinstance(layer, nn.Linear):
+            largest = torch.linalg.matrix_norm(layer.weight, ord=2)
+            assert largest.item() == pytest.approx(1, abs=0.02)
+
+
+def test_a_spectrally_normalized_discriminator_resumes_to_the_bit(tmp_path: Path) -> None:
+    whole, first, second = (make_gan(critic=Lipschitz(), penalties=PAIR) for _ in range(3))
+    fit(whole, 3, max_epochs=2)
+    fit(first, 3).save_checkpoint(tmp_path / "last.ckpt")
+    fit(second, 3, max_epochs=2, ckpt=tmp_path / "last.ckpt")
+    assert_same(second, whole)
+
+
+def test_evaluation_leaves_the_power_iteration_where_it_was() -> None:
+    gan = make_gan(critic=Lipschitz())
+    fit(gan, 2)
+    before = {name: value.clone() for name, value in gan.state_dict().items()}
+    gan.eval()
+    gan.evaluation_step(batches(1)[0], 0)
+    for name, value in gan.state_dict().items():
+        assert torch.equal(value, before[name]), name
 
 
 # --- schedules ----------------------------------------------------------------------------------
