@@ -37,6 +37,8 @@ PARTS = (
     "discriminator_steps",
     "ema_halflife_images",
     "schedules",
+    "terms",
+    "augment",
 )
 
 

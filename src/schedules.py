@@ -1,11 +1,12 @@
 """Values that change in training: pure functions of the number of real images seen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import cos, pi
 
 import numpy as np
+from torch.optim import Optimizer
 
 from src.errors import InputError
 
@@ -57,3 +58,17 @@ class Linear:
     def __call__(self, n_images: int) -> float:
         images, values = zip(*self.points, strict=True)
         return float(np.interp(n_images, images, values))
+
+
+def set_rates(optimizer: Optimizer, scheduled: Mapping[str, float]) -> None:
+    """Set ``lr``, a factor of the configured one (also in a resumed run), and ``beta2``."""
+    for group in optimizer.param_groups:
+        if "lr" in scheduled:
+            group["lr"] = optimizer.defaults["lr"] * scheduled["lr"]
+        if "beta2" in scheduled:
+            if "betas" not in group:
+                raise InputError(
+                    f"model.schedules.beta2 is not for {type(optimizer).__name__}, which has no "
+                    "betas: choose torch.optim.Adam, or type ~model.schedules.beta2"
+                )
+            group["betas"] = group["betas"][0], scheduled["beta2"]

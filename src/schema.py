@@ -50,6 +50,8 @@ class Model:
     discriminator_steps: int
     ema_halflife_images: float | None
     schedules: Schedules = field(default_factory=dict)  # type: ignore[assignment]
+    terms: dict[str, Call] = field(default_factory=dict)
+    augment: dict[str, Call] = field(default_factory=dict)
 
 
 @dataclass

@@ -6,10 +6,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from src.augment import Translation
 from src.build import build_datamodule, build_model, trainer_arguments
 from src.command_line import CONFIGS
 from src.datamodules.mnist import MNISTDataModule
 from src.devices import DDP
+from src.errors import InputError
 from src.networks import mlp
 from tests.conftest import Compose
 
@@ -111,6 +113,20 @@ def test_each_objective_builds(typed: Compose, loss: str, penalties: str) -> Non
     gan = build_model(typed(f"model/loss={loss}", f"model/penalties={penalties}"))
     counts = {"none": 0, "[r1,r2]": 2, "r1_r2": 1, "[fd_r1,fd_r2]": 2, "wgan_gp": 1}
     assert len(gan.penalties) == counts[penalties]
+
+
+def test_augmentation_is_one_option(typed: Compose) -> None:
+    gan = build_model(typed("model/augment=translation", "model.augment.translation.max_pixels=3"))
+    assert gan.augment == {"translation": Translation(max_pixels=3)}
+    assert build_model(typed()).augment == {}
+
+
+@pytest.mark.parametrize("terms", ["feature_matching", "auxiliary_classifier"])
+def test_terms_are_refused_by_a_discriminator_without_their_method(
+    typed: Compose, terms: str
+) -> None:
+    with pytest.raises(InputError, match=rf"model.terms.{terms} needs a discriminator with a"):
+        build_model(typed(f"model/terms={terms}"))
 
 
 @pytest.mark.parametrize(

@@ -281,7 +281,7 @@ def test_a_checkpoint_older_than_a_group_of_parts_still_generates(run: Path) -> 
     latents, labels = torch.randn(10, 100), torch.arange(10)
     images = load_gan(path).generate(latents, labels)
     checkpoint = last(run)
-    for part in ("schedules",):
+    for part in ("schedules", "terms", "augment"):
         assert checkpoint["hyper_parameters"]["model"].pop(part) == {}
     torch.save(checkpoint, path)
     assert torch.equal(load_gan(path).generate(latents, labels), images)

@@ -12,14 +12,15 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from src.ema import EMA
-from src.errors import InputError
 from src.images import Labelled, to_uint8
 from src.losses import AdversarialLoss, Logits
 from src.networks.dcgan import MinibatchStd
 from src.penalties import Judged, Penalty
-from src.schedules import Schedule
+from src.schedules import Schedule, set_rates
+from src.terms import Term, require_methods
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+Augmentation = Callable[[Tensor], Tensor]  # images (N, C, H, W) to as many
 Losses = dict[str, Tensor]  # "g_loss", "d_loss": detached scalars
 TRAIN, EVALUATE = 0, 1  # streams of random numbers
 
@@ -62,15 +63,6 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         network.train(was_training)
 
 
-def set_rates(optimizer: Optimizer, scheduled: Mapping[str, float]) -> None:
-    """Learning rate and beta2; its defaults stay as configured, also in a resumed run."""
-    for group in optimizer.param_groups:
-        if "lr" in scheduled:
-            group["lr"] = optimizer.defaults["lr"] * scheduled["lr"]
-        if "beta2" in scheduled:
-            group["betas"] = optimizer.defaults["betas"][0], scheduled["beta2"]
-
-
 def mixes_samples(network: nn.Module) -> bool:
     """Whether an output depends on the rest of the batch; real and fake then go in apart."""
     mixing = nn.modules.batchnorm._BatchNorm, MinibatchStd
@@ -92,6 +84,9 @@ class ConditionalGAN(pl.LightningModule):
     ``schedules`` are functions of the real images that the generator's steps have seen, on all
     devices: ``lr``, ``gamma`` (all penalties) and ``ema_halflife`` multiply what is configured,
     ``beta2`` replaces it.
+
+    ``terms`` join the adversarial loss of each player, and in both steps the discriminator sees
+    every image through ``augment``, one after the other.
     """
 
     def __init__(
@@ -108,6 +103,8 @@ class ConditionalGAN(pl.LightningModule):
         discriminator_steps: int = 1,
         ema_halflife_images: float | None = None,
         schedules: Mapping[str, Schedule] | None = None,
+        terms: Mapping[str, Term] | None = None,
+        augment: Mapping[str, Augmentation] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -122,8 +119,11 @@ class ConditionalGAN(pl.LightningModule):
         )
         self.schedules = dict(schedules or {})
         self.scheduled: dict[str, float] = {}  # their values in this step
+        self.terms, self.augment = dict(terms or {}), dict(augment or {})
+        require_methods(discriminator, self.terms)
         self.seed = seed
-        self.paired = loss.paired or any(penalty.paired for penalty in self.penalties.values())
+        parts: list[Any] = [loss, *self.penalties.values(), *self.terms.values()]
+        self.paired = any(part.paired for part in parts)
         self.reads = {penalty.reads for penalty in self.penalties.values()}
         self.joint = not mixes_samples(discriminator)
         # Kept, because walking costs 0.1 ms.
@@ -132,17 +132,10 @@ class ConditionalGAN(pl.LightningModule):
     @override
     def configure_optimizers(self) -> list[Optimizer]:
         make_generator_optimizer, make_discriminator_optimizer = self.make_optimizers
-        optimizers = [
+        return [
             make_generator_optimizer(self.generator.parameters()),
             make_discriminator_optimizer(self.discriminator.parameters()),
         ]
-        for optimizer in optimizers:
-            if "beta2" in self.schedules and "betas" not in optimizer.defaults:
-                raise InputError(
-                    f"model.schedules.beta2 is not for {type(optimizer).__name__}, which has no "
-                    "betas: choose torch.optim.Adam, or type ~model.schedules.beta2"
-                )
-        return optimizers
 
     def players(self, *, use_pl_optimizer: bool = True) -> list[Any]:
         """Optimizers of the generator and the discriminator."""
@@ -182,8 +175,12 @@ class ConditionalGAN(pl.LightningModule):
             logits = self.judge(real, fake)
         loss = self.loss.discriminator(logits).mean()
         optimizer.zero_grad()
-        judged = Judged(*real, logits.real), Judged(*fake, logits.fake)
-        objective = loss + self.penalize(*judged)
+        penalty = self.penalize(Judged(*real, logits.real), Judged(*fake, logits.fake))
+        terms = [
+            each.discriminator(self.discriminator, real=real, fake=fake)
+            for each in self.terms.values()
+        ]
+        objective = sum((term.mean() for term in terms), start=loss + penalty)
         # Only the weights': gradients of the images are otherwise computed, and not used.
         self.manual_backward(objective, inputs=self.discriminator_weights)
         optimizer.step()
@@ -192,10 +189,16 @@ class ConditionalGAN(pl.LightningModule):
     def step_generator(self, real: Labelled, fake: Labelled) -> Tensor:
         """Learn from the images that the discriminator has just learned from."""
         optimizer = self.players()[0]
+        real, fake = self.disguise(real), self.disguise(fake)
         with frozen(self.discriminator_weights):
             loss = self.loss.generator(self.judge_fake(real, fake)).mean()
+            terms = [
+                each.generator(self.discriminator, real=real, fake=fake)
+                for each in self.terms.values()
+            ]
+            objective = sum((term.mean() for term in terms), start=loss)
             optimizer.zero_grad()
-            self.manual_backward(loss)
+            self.manual_backward(objective)
         optimizer.step()
         return loss.detach()
 
@@ -205,10 +208,17 @@ class ConditionalGAN(pl.LightningModule):
         latents = torch.randn(len(labels), self.latent_dim, device=labels.device)
         return Labelled(self.generator(latents, labels).float(), labels)
 
-    def leaf(self, batch: Labelled) -> Labelled:
-        """Images apart from what made them, with gradients of their own if a penalty wants them."""
-        images = batch.images.detach().requires_grad_("slopes" in self.reads)
+    def disguise(self, batch: Labelled) -> Labelled:
+        """As the discriminator is to see it."""
+        images = batch.images
+        for change in self.augment.values():
+            images = change(images)
         return Labelled(images, batch.labels)
+
+    def leaf(self, batch: Labelled) -> Labelled:
+        """Disguised, apart from what made them, with gradients of their own if a penalty wants."""
+        images, labels = self.disguise(Labelled(batch.images.detach(), batch.labels))
+        return Labelled(images.requires_grad_("slopes" in self.reads), labels)
 
     def judging(self) -> AbstractContextManager[Any]:
         """Float32 where penalties read the logits: differences and slopes need it."""

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.data import DataLoader
 
+from src.augment import Translation
 from src.errors import InputError
 from src.images import Labelled, to_uint8
 from src.losses import AdversarialLoss, LeastSquares, Logits, Relativistic, Wasserstein
 from src.models.gan import TRAIN, ConditionalGAN, evaluating, frozen, random_stream
 from src.penalties import FiniteDifference, Interpolated, ZeroCentered, ZeroCenteredPair
 from src.schedules import Constant, Cosine, Linear
+from src.terms import AuxiliaryClassifier
 
 BATCH, LATENT, CLASSES = 6, 3, 4
 
@@ -415,6 +417,72 @@ def test_evaluation_leaves_the_power_iteration_where_it_was() -> None:
         assert torch.equal(value, before[name]), name
 
 
+# --- terms and augmentation ----------------------------------------------------------------------
+
+
+class Brightness:
+    """Darker generated images; a bias of the discriminator pulled down."""
+
+    paired, needs = False, "forward"
+
+    def discriminator(self, network: Critic, *, real: Labelled, fake: Labelled) -> Tensor:
+        return network.model[-1].bias
+
+    def generator(self, network: Critic, *, real: Labelled, fake: Labelled) -> Tensor:
+        return fake.images.flatten(1).sum(dim=1)
+
+
+def test_each_player_s_term_joins_its_own_loss() -> None:
+    plain, extended = make_gan(), make_gan(terms={"brightness": Brightness()})
+    before = extended.generator
+    step = extended.step_generator
+    slopes: list[Tensor] = []
+
+    def spied(real: Labelled, fake: Labelled) -> Tensor:
+        total = fake.images.flatten(1).sum(dim=1).mean()
+        slopes.extend(torch.autograd.grad(total, list(before.parameters()), retain_graph=True))
+        # From here on the discriminators are the same, and so is the rest of the step.
+        with torch.no_grad():
+            extended.discriminator.model[-1].bias += 0.05
+        return step(real, fake)
+
+    extended.step_generator = spied  # type: ignore[method-assign]
+    fit(plain), fit(extended)
+    for a, b in zip(weights(plain.discriminator), weights(extended.discriminator), strict=True):
+        torch.testing.assert_close(a, b)
+    for a, b, slope in zip(
+        weights(plain.generator), weights(extended.generator), slopes, strict=True
+    ):
+        torch.testing.assert_close(b - a, -0.05 * slope, atol=1e-6, rtol=1e-5)
+
+
+def test_a_term_s_missing_method_is_refused_at_once() -> None:
+    with pytest.raises(InputError, match=r"model.terms.ac needs .* classify, which Critic is"):
+        make_gan(terms={"ac": AuxiliaryClassifier()})
+
+
+def test_in_training_the_discriminator_sees_all_images_augmented_and_otherwise_none() -> None:
+    gan = make_gan(
+        loss=Relativistic(),
+        penalties=R1_R2,
+        augment={"zero": lambda images: 0 * images, "add": lambda images: images + 0.25},
+    )
+    fit(gan)
+    assert len(gan.discriminator.asked) == 5
+    assert all((images == 0.25).all() for images, _ in gan.discriminator.asked)
+    gan.evaluation_step(batches(1)[0], 0)
+    assert not any((images == 0.25).any() for images, _ in gan.discriminator.asked[5:])
+
+
+def test_the_generator_learns_through_the_augmentation() -> None:
+    """A discriminator that sees only black tells the generator nothing."""
+    for augmentation, expected in [(Translation(1), True), (lambda images: 0 * images, False)]:
+        gan = make_gan(augment={"it": augmentation})
+        before = weights(gan.generator)
+        fit(gan)
+        assert any(moved(before, gan.generator)) is expected
+
+
 # --- schedules ----------------------------------------------------------------------------------
 
 
@@ -475,6 +543,7 @@ def test_a_resumed_run_follows_its_schedules_to_the_bit(tmp_path: Path) -> None:
             optimizer=torch.optim.Adam,
             penalties={"r1": ZeroCentered(4.0, at="real")},
             ema_halflife_images=30.0,
+            augment={"translation": Translation(1)},
             schedules={"lr": burn_in, "gamma": burn_in, "beta2": beta2, "ema_halflife": burn_in},
         )
 
@@ -488,6 +557,5 @@ def test_a_resumed_run_follows_its_schedules_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_beta2_of_an_optimizer_without_betas_is_refused() -> None:
-    gan = make_gan(schedules={"beta2": Constant(0.9)})
     with pytest.raises(InputError, match=r"model.schedules.beta2 is not for SGD, which has no"):
-        gan.configure_optimizers()
+        fit(make_gan(schedules={"beta2": Constant(0.9)}))

@@ -1,0 +1,79 @@
+"""What players may minimize besides the adversarial loss: real and fake images to values.
+
+A term calls the method of the discriminator that it ``needs``, of which ordinary ones have none.
+A ``paired`` term compares real and fake images of the same labels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.errors import InputError
+from src.images import Labelled
+
+
+class Term(Protocol):
+    """Both methods return values, per sample (N,) or one, whose mean is added to the loss."""
+
+    paired: ClassVar[bool]
+    needs: ClassVar[str]
+
+    def discriminator(self, network: Any, *, real: Labelled, fake: Labelled) -> Tensor: ...
+    def generator(self, network: Any, *, real: Labelled, fake: Labelled) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class FeatureMatching:
+    """The generator's: ||mean f(real) - mean f(fake)||^2 (arXiv:1606.03498, section 3.1).
+
+    Needs ``features(images, labels)``, (N, ...).
+    """
+
+    weight: float = 1.0
+    paired: ClassVar[bool] = True
+    needs: ClassVar[str] = "features"
+
+    def discriminator(self, network: Any, *, real: Labelled, fake: Labelled) -> Tensor:  # noqa: ARG002
+        return torch.zeros((), device=real.images.device)
+
+    def generator(self, network: Any, *, real: Labelled, fake: Labelled) -> Tensor:
+        with torch.no_grad():
+            target = network.features(*real).float().mean(dim=0)
+        gap = network.features(*fake).float().mean(dim=0) - target
+        return self.weight * gap.square().sum()
+
+
+@dataclass(frozen=True)
+class AuxiliaryClassifier:
+    """Both players': the cross-entropy L_C of the labels (AC-GAN, arXiv:1610.09585, section 3).
+
+    Needs ``classify(images)``, logits (N, K).
+    """
+
+    weight: float = 1.0
+    paired: ClassVar[bool] = False
+    needs: ClassVar[str] = "classify"
+
+    def discriminator(self, network: Any, *, real: Labelled, fake: Labelled) -> Tensor:
+        return self.misread(network, real) + self.misread(network, fake)
+
+    def generator(self, network: Any, *, real: Labelled, fake: Labelled) -> Tensor:  # noqa: ARG002
+        return self.misread(network, fake)
+
+    def misread(self, network: Any, batch: Labelled) -> Tensor:
+        logits = network.classify(batch.images).float()
+        return self.weight * F.cross_entropy(logits, batch.labels, reduction="none")
+
+
+def require_methods(discriminator: nn.Module, terms: Mapping[str, Term]) -> None:
+    for name, term in terms.items():
+        if not callable(getattr(discriminator, term.needs, None)):
+            raise InputError(
+                f"model.terms.{name} needs a discriminator with a method {term.needs}, which "
+                f"{type(discriminator).__name__} is without: choose another with "
+                f"model/discriminator=NAME, or type ~model.terms.{name}"
+            )
