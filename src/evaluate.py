@@ -78,7 +78,7 @@ def evaluate(cfg: DictConfig) -> None:
     show(table(report))
     log.info(f"in {folder}: metrics.json, evaluation.png")
     if "ckpt" in subject.source:
-        keep_in_run(Path(subject.source["ckpt"]).parents[1], folder, n=n)
+        keep_in_run(Path(subject.source["ckpt"]).parents[1], folder, n=n, cas_seeds=cfg.cas_seeds)
 
 
 def from_file(cfg: DictConfig) -> Subject:
@@ -197,14 +197,15 @@ def cell(row: Row, name: str, digits: int) -> str:
     return f"{row[name]:.{digits}f}{uncertainty}"
 
 
-def keep_in_run(run_dir: Path, folder: Path, *, n: int) -> None:
+def keep_in_run(run_dir: Path, folder: Path, *, n: int, cas_seeds: int) -> None:
     """Copy the newest evaluation into the run folder that the checkpoint lies in.
 
-    A quick look at fewer images does not replace one at more.
+    A quick look, at fewer images or without the classifiers, does not replace a longer one.
     """
     report, picture = run_dir / "evaluation.json", run_dir / "evaluation.png"
-    if report.is_file() and json.loads(report.read_text())["n"] > n:
-        log.info(f"{report} keeps the report on more images")
+    kept = json.loads(report.read_text()) if report.is_file() else {"n": 0, "cas_seeds": 0}
+    if (kept["n"], kept["cas_seeds"]) > (n, cas_seeds):
+        log.info(f"{report} keeps the longer report")
     elif (run_dir / "config.yaml").is_file():
         write_atomically(report, (folder / "metrics.json").read_bytes())
         write_atomically(picture, (folder / "evaluation.png").read_bytes())

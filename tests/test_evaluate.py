@@ -75,12 +75,12 @@ def test_the_run_folder_keeps_its_newest_evaluation(report: dict[str, Any], trai
         assert picture.size == (1_700, 1_300)
 
 
-def test_a_report_on_fewer_images_does_not_replace_one_on_more(
-    report: dict[str, Any], trained: Path, judged_data: Path, tmp_path: Path
+@pytest.mark.parametrize("look", [["n=65", "cas_seeds=0"], [f"n={N}", "cas_seeds=0"]])
+def test_a_quick_look_does_not_replace_a_longer_report(
+    report: dict[str, Any], trained: Path, judged_data: Path, tmp_path: Path, look: list[str]
 ) -> None:
     kept = (trained / "evaluation.json").read_bytes()
-    quick = report_on(tmp_path, judged_data, f"ckpt={trained}", "n=65", "cas_seeds=0")
-    assert quick["n"] == 650
+    report_on(tmp_path, judged_data, f"ckpt={trained}", *look)
     assert (trained / "evaluation.json").read_bytes() == kept
 
 
