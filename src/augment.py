@@ -6,11 +6,10 @@ Real and generated images take the same kind, so that the generator does not lea
 
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from src.errors import InputError
+from src.images import translated
 
 BLACK = -1.0
 
@@ -27,12 +26,4 @@ class Translation:
 
     def __call__(self, images: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape; exact copies of pixels."""
-        count, channels, height, width = images.shape
-        margin = self.max_pixels
-        top, left = torch.randint(2 * margin + 1, (2, count, 1, 1), device=images.device)
-        rows = top + torch.arange(height, device=images.device).view(-1, 1)  # (N, H, 1)
-        columns = left + torch.arange(width, device=images.device)  # (N, 1, W)
-        places = (rows * (width + 2 * margin) + columns).flatten(1)  # (N, H * W)
-        padded = F.pad(images, [margin] * 4, value=BLACK).flatten(2)
-        picked = padded.gather(2, places.unsqueeze(1).expand(-1, channels, -1))
-        return picked.view_as(images)
+        return translated(images, self.max_pixels, fill=BLACK)

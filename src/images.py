@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
@@ -23,6 +24,21 @@ def to_float(images: Tensor) -> Tensor:
 def to_uint8(images: Tensor) -> Tensor:
     """Float [-1, 1] to uint8 [0, 255]; the exact inverse of ``to_float`` on its outputs."""
     return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def translated(images: Tensor, by: int, *, fill: float) -> Tensor:
+    """Each of (N, C, H, W) moved by its own whole numbers of pixels, at most ``by`` on both axes.
+
+    Pixels are copied exactly, what enters is ``fill``, and gradients pass back.
+    """
+    count, channels, height, width = images.shape
+    top, left = torch.randint(2 * by + 1, (2, count, 1, 1), device=images.device)
+    rows = top + torch.arange(height, device=images.device).view(-1, 1)  # (N, H, 1)
+    columns = left + torch.arange(width, device=images.device)  # (N, 1, W)
+    places = (rows * (width + 2 * by) + columns).flatten(1)  # (N, H * W)
+    padded = F.pad(images, [by] * 4, value=fill).flatten(2)
+    picked = padded.gather(2, places.unsqueeze(1).expand(-1, channels, -1))
+    return picked.view_as(images)
 
 
 def grid(images: Tensor, *, columns: int, scale: int = 2) -> Image.Image:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.images import Labelled, to_float
+from src.images import Labelled, to_float, translated
 from src.networks.classifier import Classifier
 
 BATCH = 128
@@ -42,15 +42,7 @@ def train_classifier(
 
 def shifted(images: Tensor, by: int) -> Tensor:
     """Each image moved by its own whole number of pixels; what enters is black."""
-    if by == 0:
-        return images
-    n, _, height, width = images.shape
-    padded = F.pad(images, (by, by, by, by)).movedim(1, 3)  # (N, H + 2 by, W + 2 by, C)
-    down, right = torch.randint(2 * by + 1, (2, n, 1), device=images.device)
-    rows = down + torch.arange(height, device=images.device)  # (N, H)
-    columns = right + torch.arange(width, device=images.device)  # (N, W)
-    samples = torch.arange(n, device=images.device).view(n, 1, 1)
-    return padded[samples, rows.unsqueeze(2), columns.unsqueeze(1)].movedim(3, 1)
+    return translated(images, by, fill=0) if by else images
 
 
 @torch.inference_mode()
