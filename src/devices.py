@@ -2,12 +2,19 @@
 
 from typing import Any
 
+import torch
+
 from src.errors import InputError
 
 Devices = int | str | list[int]
 Gpus = Devices | None
 # Two players share one step: each backward leaves the other's weights without gradients.
 DDP = "ddp_find_unused_parameters_true"
+
+
+def best_device() -> str:
+    """Of this machine, for tasks without a trainer."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def choose_devices(

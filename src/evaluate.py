@@ -16,10 +16,11 @@ from rich.table import Table
 from src.build import ready_data
 from src.checkpoints import load_checkpoint
 from src.datamodules.in_memory import InMemoryDataModule
+from src.devices import best_device
 from src.errors import InputError
 from src.figures import draw_evaluation
 from src.files import write_atomically
-from src.generate import load_gan, sample
+from src.generate import rebuild, sample
 from src.images import Labelled
 from src.metrics.cache import Row
 from src.metrics.judges import Judges, load_judges
@@ -94,13 +95,13 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
     """``n`` images of each class, the classes in turn."""
     path = find_checkpoint(cfg.ckpt, logs=Path(cfg.work_dir) / "logs")
     log.info(f"judging {path}")
-    gan = load_gan(path)
+    checkpoint = load_checkpoint(path)
+    gan = rebuild(checkpoint, path=path)
     datamodule = data_of(cfg, gan.hparams["datamodule"])
     judges = judges_of(cfg, datamodule)
     labels = torch.arange(cfg.n * gan.n_classes) % gan.n_classes
     require_enough(labels, n_classes=judges.n_classes, what=f"n={cfg.n}")
     images = torch.cat(list(sample(gan, labels, seed=cfg.seed)))
-    checkpoint = load_checkpoint(path)
     source = {
         "ckpt": str(path.absolute()), "epoch": checkpoint["epoch"],
         "step": checkpoint["global_step"], "seed": cfg.seed,
@@ -135,7 +136,7 @@ def judges_of(cfg: DictConfig, datamodule: InMemoryDataModule) -> Judges:
         n_classes=datamodule.n_classes,
         channels=datamodule.channels,
         data_dir=Path(cfg.data_dir),
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=best_device(),
     )
 
 

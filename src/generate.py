@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from src.build import build_model
 from src.checkpoints import load_checkpoint
+from src.devices import best_device
 from src.errors import InputError
 from src.images import grid
 from src.models.gan import ConditionalGAN
@@ -44,7 +46,11 @@ def ckpt_name(cfg: DictConfig) -> str:
 
 def load_gan(path: Path) -> ConditionalGAN:
     """The GAN as it was configured and trained, for generating; no data set is needed."""
-    checkpoint = load_checkpoint(path)
+    return rebuild(load_checkpoint(path), path=path)
+
+
+def rebuild(checkpoint: dict[str, Any], *, path: Path) -> ConditionalGAN:
+    """The same from what ``path`` holds."""
     check_saved_model(checkpoint["hyper_parameters"]["model"])
     gan = build_model(OmegaConf.create(checkpoint["hyper_parameters"]))
     try:
@@ -54,7 +60,7 @@ def load_gan(path: Path) -> ConditionalGAN:
             f"ckpt={path} does not fit the networks that its own configuration names: "
             "they have changed since; generate with the code version that trained it"
         ) from error
-    return gan.to("cuda" if torch.cuda.is_available() else "cpu")
+    return gan.to(best_device())
 
 
 def choose_labels(labels: str | int | list[int], *, n: int, n_classes: int) -> Tensor:

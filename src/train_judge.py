@@ -5,12 +5,12 @@ import logging
 from pathlib import Path
 from time import perf_counter
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from src.build import ready_data
 from src.datamodules.in_memory import InMemoryDataModule
+from src.devices import best_device
 from src.metrics.classify import accuracy, train_classifier
 from src.metrics.judges import ROLES, Record, pack, save_judges, unpack
 
@@ -35,7 +35,7 @@ def train_one(
 ) -> tuple[bytes, Record]:
     """The packed weights; accuracies are those of the packed, rounded ones."""
     started = perf_counter()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     parts, n_classes = datamodule.parts, datamodule.n_classes
     network = train_classifier(
         parts["train"], n_classes=n_classes, epochs=EPOCHS, seed=seed, shift=2, device=device

@@ -20,7 +20,7 @@ from src.errors import InputError
 from src.figures import draw_quality
 from src.files import write_atomically
 from src.images import Labelled
-from src.metrics.cache import Row
+from src.metrics.cache import Row, md5_of_data
 from src.metrics.classify import CHUNK
 from src.metrics.judges import Judged, Judges, NoJudgesError, load_judges
 from src.metrics.panel import quick
@@ -160,7 +160,8 @@ class Quality(Callback):
 
     def compare(self, fake: Judged, data: InMemoryDataModule, judges: Judges) -> Row:
         folder = self.data_dir / "judged"
-        val = read_once(judges, data.parts["val"], folder=folder)
+        part = data.parts["val"]
+        val = read_once(judges, part, md5=md5_of_data(part), folder=folder)
         floor = quick_floor(judges, data.parts["train"], val, n=self.n, folder=folder)
         return quick(fake, val) | {f"real_{name}": value for name, value in floor.items()}
 

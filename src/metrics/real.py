@@ -98,16 +98,18 @@ def judge_real(
     judges: Judges, train: Labelled, val: Labelled, test: Labelled, *, folder: Path
 ) -> Real:
     parts = {"train": train, "val": val, "test": test}
-    judged = {name: read_once(judges, part, folder=folder) for name, part in parts.items()}
     md5s = {name: md5_of_data(part) for name, part in parts.items()}
+    judged = {
+        name: read_once(judges, part, md5=md5s[name], folder=folder) for name, part in parts.items()
+    }
     return Real(judges, **judged, md5s=md5s, folder=folder)
 
 
-def read_once(judges: Judges, data: Labelled, *, folder: Path) -> Judged:
+def read_once(judges: Judges, data: Labelled, *, md5: str, folder: Path) -> Judged:
     def compute() -> dict[str, Tensor]:
         return dict(zip(Judged._fields[2:], judges.read(data)[2:], strict=True))
 
-    key = *judges.sha256s.values(), md5_of_data(data)
+    key = *judges.sha256s.values(), md5
     return Judged(*data, **remembered(folder, "judged", *key, compute=compute))
 
 
