@@ -7,13 +7,13 @@ judged their images alone, the logits too, or the logits' slopes.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from src.errors import InputError
-from src.images import Labelled
+from src.images import Labelled, Scored
 
 Critic = Callable[[Tensor, Tensor], Tensor]  # images (N, C, H, W), labels (N,) -> logits (N,)
 
@@ -21,24 +21,12 @@ Critic = Callable[[Tensor, Tensor], Tensor]  # images (N, C, H, W), labels (N,) 
 Reads = Literal["images", "logits", "slopes"]
 
 
-class Judged(NamedTuple):
-    """Labelled images, and the logits (N,) that the loss has computed of them.
-
-    Logits are in float32 throughout where a penalty reads them, and images require gradients
-    where one reads slopes.
-    """
-
-    images: Tensor
-    labels: Tensor
-    logits: Tensor
-
-
 class Penalty(Protocol):
     @property
     def paired(self) -> bool: ...
     @property
     def reads(self) -> Reads: ...
-    def __call__(self, critic: Critic, *, real: Judged, fake: Judged) -> Tensor: ...
+    def __call__(self, critic: Critic, *, real: Scored, fake: Scored) -> Tensor: ...
 
 
 def input_gradients(critic: Critic, images: Tensor, labels: Tensor) -> Tensor:
@@ -59,7 +47,7 @@ class ZeroCentered:
     reads: ClassVar[Reads] = "images"
 
     def __call__(
-        self, critic: Critic, *, real: Labelled | Judged, fake: Labelled | Judged
+        self, critic: Critic, *, real: Labelled | Scored, fake: Labelled | Scored
     ) -> Tensor:
         batch = real if self.at == "real" else fake
         slopes = input_gradients(critic, batch.images, batch.labels)
@@ -74,7 +62,7 @@ class ZeroCenteredPair:
     paired: ClassVar[bool] = False
     reads: ClassVar[Reads] = "slopes"
 
-    def __call__(self, critic: Critic, *, real: Judged, fake: Judged) -> Tensor:  # noqa: ARG002
+    def __call__(self, critic: Critic, *, real: Scored, fake: Scored) -> Tensor:  # noqa: ARG002
         logits, images = torch.cat([real.logits, fake.logits]), [real.images, fake.images]
         # Exact only while no logit depends on another image, as in ``input_gradients``.
         slopes = torch.autograd.grad(logits.sum(), images, create_graph=True)
@@ -101,8 +89,8 @@ class FiniteDifference:
         if self.sigma <= 0:
             raise InputError(f"sigma={self.sigma} is not allowed: type a number above 0")
 
-    def __call__(self, critic: Critic, *, real: Judged, fake: Judged) -> Tensor:
-        images, labels, logits = real if self.at == "real" else fake
+    def __call__(self, critic: Critic, *, real: Scored, fake: Scored) -> Tensor:
+        images, labels, logits, _ = real if self.at == "real" else fake
         images = images.detach()
         nearby = critic(images + self.sigma * torch.randn_like(images), labels)
         return self.weight / (2 * self.sigma**2) * (nearby - logits).square()
@@ -117,7 +105,7 @@ class Interpolated:
     reads: ClassVar[Reads] = "images"
 
     def __call__(
-        self, critic: Critic, *, real: Labelled | Judged, fake: Labelled | Judged
+        self, critic: Critic, *, real: Labelled | Scored, fake: Labelled | Scored
     ) -> Tensor:
         share = torch.rand(len(real.images), 1, 1, 1, device=real.images.device)
         images = torch.lerp(fake.images, real.images, share.to(real.images.dtype))

@@ -1,7 +1,8 @@
 """What players may minimize besides the adversarial loss: real and fake images to values.
 
-A term calls the method of the discriminator that it ``needs``, of which ordinary ones have none.
-A ``paired`` term compares real and fake images of the same labels.
+A term needs a method of the discriminator, its own or, for ``classify``, called for it with the
+loss's logits; ordinary discriminators have neither. A ``paired`` term compares real and fake images
+of the same labels.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import InputError
-from src.images import Labelled
+from src.images import Labelled, Scored
 
 
 class Term(Protocol):
@@ -22,8 +23,8 @@ class Term(Protocol):
     paired: ClassVar[bool]
     needs: ClassVar[str]
 
-    def discriminator(self, network: Any, *, real: Labelled, fake: Labelled) -> Tensor: ...
-    def generator(self, network: Any, *, real: Labelled, fake: Labelled) -> Tensor: ...
+    def discriminator(self, network: Any, *, real: Scored, fake: Scored) -> Tensor: ...
+    def generator(self, network: Any, *, real: Labelled, fake: Scored) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,13 @@ class FeatureMatching:
     paired: ClassVar[bool] = True
     needs: ClassVar[str] = "features"
 
-    def discriminator(self, network: Any, *, real: Labelled, fake: Labelled) -> Tensor:  # noqa: ARG002
+    def discriminator(self, network: Any, *, real: Scored, fake: Scored) -> Tensor:  # noqa: ARG002
         return torch.zeros((), device=real.images.device)
 
-    def generator(self, network: Any, *, real: Labelled, fake: Labelled) -> Tensor:
+    def generator(self, network: Any, *, real: Labelled, fake: Scored) -> Tensor:
         with torch.no_grad():
-            target = network.features(*real).float().mean(dim=0)
-        gap = network.features(*fake).float().mean(dim=0) - target
+            target = network.features(real.images, real.labels).float().mean(dim=0)
+        gap = network.features(fake.images, fake.labels).float().mean(dim=0) - target
         return self.weight * gap.square().sum()
 
 
@@ -51,22 +52,26 @@ class FeatureMatching:
 class AuxiliaryClassifier:
     """Both players': the cross-entropy L_C of the labels (AC-GAN, arXiv:1610.09585, section 3).
 
-    Needs ``classify(images)``, logits (N, K).
+    Without ``fakes`` the discriminator learns it from real images alone. With a projection, whose
+    class logits are its own, that is the label matching of arXiv:2108.09016, section 3.
+
+    Needs ``classify(images, labels)``: the logits, and logits (N, K) of the classes.
     """
 
     weight: float = 1.0
+    fakes: bool = True
     paired: ClassVar[bool] = False
     needs: ClassVar[str] = "classify"
 
-    def discriminator(self, network: Any, *, real: Labelled, fake: Labelled) -> Tensor:
-        return self.misread(network, real) + self.misread(network, fake)
+    def discriminator(self, network: Any, *, real: Scored, fake: Scored) -> Tensor:  # noqa: ARG002
+        return self.misread(real) + self.misread(fake) if self.fakes else self.misread(real)
 
-    def generator(self, network: Any, *, real: Labelled, fake: Labelled) -> Tensor:  # noqa: ARG002
-        return self.misread(network, fake)
+    def generator(self, network: Any, *, real: Labelled, fake: Scored) -> Tensor:  # noqa: ARG002
+        return self.misread(fake)
 
-    def misread(self, network: Any, batch: Labelled) -> Tensor:
-        logits = network.classify(batch.images).float()
-        return self.weight * F.cross_entropy(logits, batch.labels, reduction="none")
+    def misread(self, batch: Scored) -> Tensor:
+        assert batch.class_logits is not None
+        return self.weight * F.cross_entropy(batch.class_logits, batch.labels, reduction="none")
 
 
 def require_methods(discriminator: nn.Module, terms: Mapping[str, Term]) -> None:

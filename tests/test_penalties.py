@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from src.errors import InputError
-from src.images import Labelled
+from src.images import Labelled, Scored
 from src.penalties import (
     Critic,
     FiniteDifference,
     Interpolated,
-    Judged,
     Penalty,
     ZeroCentered,
     ZeroCenteredPair,
@@ -175,9 +174,9 @@ def test_only_the_interpolated_penalty_mixes_pairs() -> None:
 # --- penalties that read the loss's logits --------------------------------------------------------
 
 
-def judged(critic: Critic, batch: Labelled) -> Judged:
+def judged(critic: Critic, batch: Labelled) -> Scored:
     images = batch.images.detach().requires_grad_()
-    return Judged(images, batch.labels, critic(images, batch.labels))
+    return Scored(images, batch.labels, critic(images, batch.labels))
 
 
 def test_r1_and_r2_at_once_are_their_sum() -> None:
@@ -247,7 +246,7 @@ def test_finite_differences_teach_weights_with_a_single_backward() -> None:
     scale = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
     critic: Critic = lambda images, labels: scale * linear(slopes(1))(images, labels)  # noqa: E731
     real = batch(REAL_LABELS)
-    asked = Judged(*real, critic(*real))
+    asked = Scored(*real, critic(*real))
     penalty = FiniteDifference(weight=3.0, at="real")(critic, real=asked, fake=asked).sum()
     penalty.backward()
     torch.testing.assert_close(scale.grad, 2 * penalty.detach() / 0.4)

@@ -12,10 +12,10 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from src.ema import EMA
-from src.images import Labelled, to_uint8
+from src.images import Labelled, Scored, to_uint8
 from src.losses import AdversarialLoss, Logits
 from src.networks.dcgan import MinibatchStd
-from src.penalties import Judged, Penalty
+from src.penalties import Penalty
 from src.schedules import Schedule, set_rates
 from src.terms import Term, require_methods
 
@@ -125,6 +125,7 @@ class ConditionalGAN(pl.LightningModule):
         parts: list[Any] = [loss, *self.penalties.values(), *self.terms.values()]
         self.paired = any(part.paired for part in parts)
         self.reads = {penalty.reads for penalty in self.penalties.values()}
+        self.classifies = any(term.needs == "classify" for term in self.terms.values())
         self.joint = not mixes_samples(discriminator)
         # Kept, because walking costs 0.1 ms.
         self.discriminator_weights = [w for w in discriminator.parameters() if w.requires_grad]
@@ -172,12 +173,12 @@ class ConditionalGAN(pl.LightningModule):
         optimizer = self.players(use_pl_optimizer=False)[1]
         real, fake = self.leaf(real), self.leaf(fake)
         with self.judging():
-            logits = self.judge(real, fake)
-        loss = self.loss.discriminator(logits).mean()
+            scored = self.score_both(real, fake)
+        loss = self.loss.discriminator(Logits(*(each.logits for each in scored))).mean()
         optimizer.zero_grad()
-        penalty = self.penalize(Judged(*real, logits.real), Judged(*fake, logits.fake))
+        penalty = self.penalize(*scored)
         terms = [
-            each.discriminator(self.discriminator, real=real, fake=fake)
+            each.discriminator(self.discriminator, real=scored[0], fake=scored[1])
             for each in self.terms.values()
         ]
         objective = sum((term.mean() for term in terms), start=loss + penalty)
@@ -191,9 +192,10 @@ class ConditionalGAN(pl.LightningModule):
         optimizer = self.players()[0]
         real, fake = self.disguise(real), self.disguise(fake)
         with frozen(self.discriminator_weights):
-            loss = self.loss.generator(self.judge_fake(real, fake)).mean()
+            scored = self.score(fake)
+            loss = self.loss.generator(self.beside_real(real, scored.logits)).mean()
             terms = [
-                each.generator(self.discriminator, real=real, fake=fake)
+                each.generator(self.discriminator, real=real, fake=scored)
                 for each in self.terms.values()
             ]
             objective = sum((term.mean() for term in terms), start=loss)
@@ -225,22 +227,29 @@ class ConditionalGAN(pl.LightningModule):
         shared = self.reads & {"logits", "slopes"}
         return torch.autocast(self.device.type, enabled=False) if shared else nullcontext()
 
-    def judge(self, real: Labelled, fake: Labelled) -> Logits:
-        """Logits of both, in one call where the discriminator looks at each image alone."""
-        if not self.joint:
-            return Logits(*(self.discriminator(*batch).float() for batch in (real, fake)))
-        images, labels = (torch.cat(parts) for parts in zip(real, fake, strict=True))
-        return Logits(*self.discriminator(images, labels).float().chunk(2))
+    def score(self, batch: Labelled) -> Scored:
+        discriminator: Any = self.discriminator
+        if not self.classifies:
+            return Scored(*batch, discriminator(*batch).float())
+        return Scored(*batch, *(each.float() for each in discriminator.classify(*batch)))
 
-    def judge_fake(self, real: Labelled, fake: Labelled) -> Logits:
+    def score_both(self, real: Labelled, fake: Labelled) -> tuple[Scored, Scored]:
+        """In one call where the discriminator looks at each image alone."""
+        if not self.joint:
+            return self.score(real), self.score(fake)
+        both = self.score(Labelled(*(torch.cat(parts) for parts in zip(real, fake, strict=True))))
+        halves = [(None, None) if each is None else each.chunk(2) for each in both[2:]]
+        of_real, of_fake = zip(*halves, strict=True)
+        return Scored(*real, *of_real), Scored(*fake, *of_fake)
+
+    def beside_real(self, real: Labelled, fake_logits: Tensor) -> Logits:
         """Logits for the generator's step: NaN for the real ones, unless pairs are compared."""
-        fake_logits = self.discriminator(*fake).float()
         if not self.loss.paired:
             return Logits(real=torch.full_like(fake_logits, torch.nan), fake=fake_logits)
         with torch.no_grad():
-            return Logits(real=self.discriminator(*real).float(), fake=fake_logits)
+            return Logits(real=self.score(real).logits, fake=fake_logits)
 
-    def penalize(self, real: Judged, fake: Judged) -> Tensor:
+    def penalize(self, real: Scored, fake: Scored) -> Tensor:
         """Sum of the penalties' means, in float32 whatever the precision of the rest."""
         total = torch.zeros((), device=real.images.device)
         with torch.autocast(real.images.device.type, enabled=False):
@@ -257,7 +266,8 @@ class ConditionalGAN(pl.LightningModule):
         """Both losses without penalties, on the same latents in every epoch."""
         seed_device(self.device, random_stream(self.seed, EVALUATE, self.global_rank, batch_idx))
         real = Labelled(*batch)
-        logits = self.judge(real, self.imagine(real.labels))
+        scored = self.score_both(real, self.imagine(real.labels))
+        logits = Logits(*(each.logits for each in scored))
         return {
             "g_loss": self.loss.generator(logits).mean(),
             "d_loss": self.loss.discriminator(logits).mean(),

@@ -84,7 +84,7 @@ class Discriminator(nn.Module):
     """Images (N, C, S, S) in [-1, 1] and class indices (N,) to logits (N,).
 
     The class enters by ``head``: as a map beside the image (``concat``), by projection, or, for
-    ``auxiliary``, not at all, and ``classify`` tells it instead (AC-GAN, arXiv:1610.09585).
+    ``auxiliary``, not at all: a classifier beside the head tells it (AC-GAN, arXiv:1610.09585).
     """
 
     def __init__(
@@ -122,20 +122,28 @@ class Discriminator(nn.Module):
 
     @override
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        return self.head(self.features(self.enter(images, labels)), labels)
+        return self.head(self.features(images, labels), labels)
 
-    def features(self, images: Tensor) -> Tensor:
-        x = leaky(self.from_images(images))  # (N, W, S/2, S/2)
+    def features(self, images: Tensor, labels: Tensor) -> Tensor:
+        x = leaky(self.from_images(self.enter(images, labels)))  # (N, W, S/2, S/2)
         x = leaky(self.downsample(x))  # (N, 2W, S/4, S/4)
         return self.compare(x).flatten(1)
 
-    def classify(self, images: Tensor) -> Tensor:
-        """Logits (N, K) of the classes, which only the auxiliary head has."""
+    def classify(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits, and logits (N, K) of the classes: the projection's own, or the classifier's.
+
+        Raises:
+            InputError: with ``head="concat"``, which has none.
+        """
+        features = self.features(images, labels)
+        if isinstance(self.head, Projection):
+            return self.head.classify(features, labels)
         if self.classifier is None:
             raise InputError(
-                "this discriminator has no classifier: type model.discriminator.head=auxiliary"
+                "model.discriminator.head=concat has no logits of classes: type "
+                "model.discriminator.head=projection or auxiliary"
             )
-        return self.classifier(self.features(images))
+        return self.head(features, labels), self.classifier(features)
 
 
 def normalize_spectrally(network: nn.Module) -> None:

@@ -185,8 +185,12 @@ class Discriminator(nn.Module):
 
     @override
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        return self.classify(images, labels)[0]
+
+    def classify(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits, and logits (N, K) of the classes, the projection's own."""
         x = self.from_images(images)
         for stage, shrink in zip(self.stages, self.downs, strict=True):
             x = shrink(stage(x))  # (N, W, S/4, S/4) in the end
         features = (x * self.basis).sum(dim=(2, 3))  # (N, W): a depthwise convolution
-        return self.head(features, labels)
+        return self.head.classify(features, labels)

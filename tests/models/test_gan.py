@@ -18,9 +18,10 @@ from src.errors import InputError
 from src.images import Labelled, to_uint8
 from src.losses import AdversarialLoss, LeastSquares, Logits, Relativistic, Wasserstein
 from src.models.gan import TRAIN, ConditionalGAN, evaluating, frozen, random_stream
+from src.networks import dcgan
 from src.penalties import FiniteDifference, Interpolated, ZeroCentered, ZeroCenteredPair
 from src.schedules import Constant, Cosine, Linear
-from src.terms import AuxiliaryClassifier
+from src.terms import AuxiliaryClassifier, FeatureMatching
 
 BATCH, LATENT, CLASSES = 6, 3, 4
 
@@ -454,6 +455,23 @@ def test_each_player_s_term_joins_its_own_loss() -> None:
         weights(plain.generator), weights(extended.generator), slopes, strict=True
     ):
         torch.testing.assert_close(b - a, -0.05 * slope, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["projection", "auxiliary"])
+@pytest.mark.parametrize("term", [AuxiliaryClassifier(), FeatureMatching()])
+def test_the_convolutional_discriminator_has_what_terms_need(term: Any, head: str) -> None:
+    """The discriminator learns otherwise only where the term is not the generator's alone."""
+    moves = []
+    for terms in ({}, {"it": term}):
+        torch.manual_seed(0)
+        critic = dcgan.Discriminator(n_classes=CLASSES, channels=1, img_size=4, head=head)
+        enlarge = {"enlarge": lambda images: images.repeat(1, 1, 2, 2)}
+        gan = make_gan(critic=critic, loss=Relativistic(), terms=terms, augment=enlarge)
+        fit(gan)
+        moves.append((weights(gan.generator), weights(gan.discriminator)))
+    (g_without, d_without), (g_with, d_with) = moves
+    assert not all(map(torch.equal, g_without, g_with))
+    assert all(map(torch.equal, d_without, d_with)) == isinstance(term, FeatureMatching)
 
 
 def test_a_term_s_missing_method_is_refused_at_once() -> None:

@@ -106,6 +106,9 @@ def test_projection_by_hand() -> None:
     logits = part(features, torch.tensor([0, 1, 2]))
     # psi = h_1 - h_2 + 0.5: -0.5, -0.5, -0.5; <v_y, h>: 0, 4, 9
     assert logits.tolist() == [-0.5, 3.5, 8.5]
+    assert part.classify(features, torch.tensor([0, 1, 2]))[1].tolist() == [
+        [0, 4, 5], [0, 4, 5], [0, 10, 9],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.5, 1000**0.5])

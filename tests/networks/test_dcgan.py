@@ -104,18 +104,30 @@ def test_one_class_is_unconditional(head: str) -> None:
     assert torch.equal(logits, discriminator(images, torch.tensor([5, 0, 999])))
 
 
-def test_only_the_auxiliary_head_classifies() -> None:
-    images = torch.randn(3, 1, 28, 28)
-    assert make_discriminator(head="auxiliary").classify(images).shape == (3, K)
-    with pytest.raises(InputError, match=r"type model\.discriminator\.head=auxiliary"):
-        make_discriminator().classify(images)
+@pytest.mark.parametrize("head", ["projection", "auxiliary"])
+def test_classifying_gives_the_same_logits_and_one_for_each_class(head: str) -> None:
+    discriminator, images, labels = (
+        make_discriminator(head=head),
+        torch.randn(3, 1, 28, 28),
+        [0, 4, 2],
+    )
+    logits, class_logits = discriminator.classify(images, torch.tensor(labels))
+    assert torch.equal(logits, discriminator(images, torch.tensor(labels)))
+    assert class_logits.shape == (3, K)
+
+
+def test_a_head_without_classes_is_refused() -> None:
+    images, labels = torch.randn(3, 1, 28, 28), torch.arange(3)
+    with pytest.raises(InputError, match=r"head=concat has no logits of classes: type"):
+        make_discriminator(head="concat").classify(images, labels)
     with pytest.raises(InputError, match=r"type model\.discriminator\.head=projection"):
         make_discriminator(head="auxiliary", n_classes=1)
 
 
 def test_classes_and_logits_share_the_features() -> None:
     discriminator = make_discriminator(head="auxiliary")
-    loss = discriminator.classify(torch.randn(3, 1, 28, 28)).logsumexp(dim=1).sum()
+    _, class_logits = discriminator.classify(torch.randn(3, 1, 28, 28), torch.arange(3))
+    loss = class_logits.logsumexp(dim=1).sum()
     slopes = torch.autograd.grad(loss, [*discriminator.parameters()], allow_unused=True)
     unused = [
         name
