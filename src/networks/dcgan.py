@@ -1,5 +1,6 @@
 """A small convolutional pair after DCGAN (arXiv:1511.06434), of two strides."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -24,6 +25,7 @@ from src.networks.layers import FromImages, ToImages, leaky, quarter
 class Generator(nn.Module):
     """Latents (N, Z) and class indices (N,) to images (N, C, S, S), in [-1, 1] with ``tanh``.
 
+    ``widths`` are the channels at side S/4 and S/2, as in the discriminator.
     With ``norm="none"`` the normalizations leave their gains and biases, by class or for all.
     """
 
@@ -34,13 +36,14 @@ class Generator(nn.Module):
         latent_dim: int,
         channels: int,
         img_size: int,
-        width: int = 64,
+        widths: Sequence[int] = (64, 32),
         conditioning: Literal["concat", "conditional_norm"] = "conditional_norm",
         norm: Literal["batch", "none"] = "batch",
         tanh: bool = True,
     ) -> None:
         super().__init__()
         self.start = quarter(img_size)
+        first, second = require_two(widths)
         concatenates = conditioning == "concat"
         self.enter = (
             Concatenation(n_classes=n_classes, width=n_classes) if concatenates else Unconditional()
@@ -48,22 +51,31 @@ class Generator(nn.Module):
         n_inputs = latent_dim + n_classes * concatenates
         make_norm = ConditionalBatchNorm if norm == "batch" else Modulation
         norm_classes = 1 if concatenates else n_classes
-        self.project = nn.Linear(n_inputs, width * self.start**2, bias=False)
-        self.first_norm = make_norm(width, n_classes=norm_classes)
+        self.project = nn.Linear(n_inputs, first * self.start**2, bias=False)
+        self.first_norm = make_norm(first, n_classes=norm_classes)
         self.upsample = nn.ConvTranspose2d(
-            width, width // 2, kernel_size=4, stride=2, padding=1, bias=False
+            first, second, kernel_size=4, stride=2, padding=1, bias=False
         )
-        self.second_norm = make_norm(width // 2, n_classes=norm_classes)
-        self.to_images = ToImages(width // 2, channels, kernel_size=4, stride=2, padding=1)
+        self.second_norm = make_norm(second, n_classes=norm_classes)
+        self.to_images = ToImages(second, channels, kernel_size=4, stride=2, padding=1)
         self.bound = nn.Tanh() if tanh else nn.Identity()
 
     @override
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         x = self.project(self.enter(latents, labels))
-        x = x.unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)  # (N, W, S/4, S/4)
+        x = x.unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)  # (N, W1, S/4, S/4)
         x = F.relu(self.first_norm(x, labels))
-        x = F.relu(self.second_norm(self.upsample(x), labels))  # (N, W/2, S/2, S/2)
+        x = F.relu(self.second_norm(self.upsample(x), labels))  # (N, W2, S/2, S/2)
         return self.bound(self.to_images(x))  # (N, C, S, S)
+
+
+def require_two(widths: Sequence[int]) -> Sequence[int]:
+    if len(widths) != 2:
+        raise InputError(
+            f"widths={list(widths)} is not allowed: type two numbers of channels, as in "
+            "widths=[64,32]"
+        )
+    return widths
 
 
 class MinibatchStd(nn.Module):
@@ -83,6 +95,7 @@ class MinibatchStd(nn.Module):
 class Discriminator(nn.Module):
     """Images (N, C, S, S) in [-1, 1] and class indices (N,) to logits (N,).
 
+    ``widths`` are the channels at side S/4 and S/2.
     The class enters by ``head``: as a map beside the image (``concat``), by projection, or, for
     ``auxiliary``, not at all: a classifier beside the head tells it (AC-GAN, arXiv:1610.09585).
     """
@@ -93,7 +106,7 @@ class Discriminator(nn.Module):
         n_classes: int,
         channels: int,
         img_size: int,
-        width: int = 32,
+        widths: Sequence[int] = (64, 32),
         head: Literal["projection", "concat", "auxiliary"] = "projection",
         spectral_norm: bool = False,
         minibatch_std: bool = False,
@@ -104,16 +117,17 @@ class Discriminator(nn.Module):
                 "model.discriminator.head=auxiliary tells classes apart, and there is only one: "
                 "type model.discriminator.head=projection"
             )
+        last, first = require_two(widths)
         concatenates = head == "concat"
         self.enter = (
             LabelMap(n_classes=n_classes, img_size=img_size) if concatenates else Unconditional()
         )
         self.from_images = FromImages(
-            channels + concatenates, width, kernel_size=4, stride=2, padding=1
+            channels + concatenates, first, kernel_size=4, stride=2, padding=1
         )
-        self.downsample = nn.Conv2d(width, 2 * width, kernel_size=3, stride=2, padding=1)
+        self.downsample = nn.Conv2d(first, last, kernel_size=3, stride=2, padding=1)
         self.compare = MinibatchStd() if minibatch_std else nn.Identity()
-        n_features = (2 * width + minibatch_std) * quarter(img_size) ** 2
+        n_features = (last + minibatch_std) * quarter(img_size) ** 2
         projects = head == "projection"
         self.head = Projection(n_features, n_classes=n_classes) if projects else Logit(n_features)
         self.classifier = nn.Linear(n_features, n_classes) if head == "auxiliary" else None
@@ -125,8 +139,8 @@ class Discriminator(nn.Module):
         return self.head(self.features(images, labels), labels)
 
     def features(self, images: Tensor, labels: Tensor) -> Tensor:
-        x = leaky(self.from_images(self.enter(images, labels)))  # (N, W, S/2, S/2)
-        x = leaky(self.downsample(x))  # (N, 2W, S/4, S/4)
+        x = leaky(self.from_images(self.enter(images, labels)))  # (N, W2, S/2, S/2)
+        x = leaky(self.downsample(x))  # (N, W1, S/4, S/4)
         return self.compare(x).flatten(1)
 
     def classify(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

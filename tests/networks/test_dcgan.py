@@ -116,6 +116,12 @@ def test_classifying_gives_the_same_logits_and_one_for_each_class(head: str) -> 
     assert class_logits.shape == (3, K)
 
 
+@pytest.mark.parametrize("make", [make_generator, make_discriminator])
+def test_widths_are_two(make: Any) -> None:
+    with pytest.raises(InputError, match=r"^widths=\[1, 2, 3\] is not allowed: type two numbers"):
+        make(widths=[1, 2, 3])
+
+
 def test_a_head_without_classes_is_refused() -> None:
     images, labels = torch.randn(3, 1, 28, 28), torch.arange(3)
     with pytest.raises(InputError, match=r"head=concat has no logits of classes: type"):
@@ -184,7 +190,7 @@ def test_minibatch_std_mixes_samples_and_the_gan_knows() -> None:
 @pytest.mark.parametrize("head", ["projection", "concat"])
 def test_second_derivatives(head: str, minibatch_std: bool) -> None:
     discriminator = make_discriminator(
-        head=head, n_classes=2, img_size=4, width=2, minibatch_std=minibatch_std
+        head=head, n_classes=2, img_size=4, widths=(4, 2), minibatch_std=minibatch_std
     ).double()
     images = torch.randn(2, 1, 4, 4, dtype=torch.float64, requires_grad=True)
     weight = discriminator.from_images.weight
