@@ -32,13 +32,25 @@ HISTORICAL = {
 }
 EXPERIMENT = HISTORICAL | {"model.img_size": 28, "trainer.max_epochs": 20}
 
+FLAGSHIP = {
+    "seed": 12345,
+    "model.loss._target_": "src.losses.Relativistic",
+    "model.penalties.r1_r2._target_": "src.penalties.ZeroCenteredPair",
+    "model.terms.label_matching.fakes": False,
+    "model.latent_dim": 64,
+    "datamodule.batch_size": 64,
+    "trainer.gpus": 0,
+}
+
 COMMANDS: list[tuple[str, dict[str, Any]]] = [
     ("", EXPERIMENT),
-    ("experiment=train_mnist_gan.yaml", EXPERIMENT),
-    ("experiment=train_mnist_gan", EXPERIMENT),
+    ("experiment=mnist_mlp_baseline", EXPERIMENT),
+    ("experiment=train_mnist_gan model=mnist_gan_model trainer.max_epochs=20", EXPERIMENT),
+    ("experiment=train_mnist_gan.yaml", FLAGSHIP),
+    ("experiment=train_mnist_gan", FLAGSHIP),
     (
         "experiment=train_mnist_gan trainer.gpus=0 trainer.max_epochs=20 datamodule.batch_size=32",
-        EXPERIMENT | {"datamodule.batch_size": 32},
+        FLAGSHIP | {"datamodule.batch_size": 32, "trainer.max_epochs": 20},
     ),
     ("experiment=train_mnist_gan.yaml trainer.gpus=1", {"trainer.gpus": 1}),
     ("experiment=train_mnist_gan.yaml trainer=ddp trainer.gpus=2", {"trainer.gpus": 2}),
@@ -48,7 +60,7 @@ COMMANDS: list[tuple[str, dict[str, Any]]] = [
         {
             "model.lr": 1e-4,
             "model.lr_d": 1e-4,
-            "model.generator_optimizer.betas": [0.0, 0.999],
+            "model.generator_optimizer.betas": [0.0, 0.99],
             "model.generator.latent_dim": 64,
             "datamodule.img_size": 32,
             "datamodule.seed": 7,
@@ -151,7 +163,7 @@ def test_gpus_become_accelerator_devices_and_strategy(
 
 
 def test_the_baseline_is_the_historical_pair(typed: Compose) -> None:
-    gan = build_model(typed("experiment=train_mnist_gan.yaml"))
+    gan = build_model(typed("experiment=mnist_mlp_baseline"))
     assert isinstance(gan.generator, mlp.Generator)
     assert isinstance(gan.discriminator, mlp.Discriminator)
     assert sum(weight.numel() for weight in gan.parameters()) == 2_444_377
