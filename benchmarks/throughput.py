@@ -1,46 +1,53 @@
-"""Training speed of an experiment, beside a bare loop and beside what people usually write.
+"""Training speed of experiments, beside a bare loop and beside the first version that was correct.
 
-    python benchmarks/throughput.py [--steps 200] [--rounds 7] [OVERRIDE ...]
+    python benchmarks/throughput.py [--experiments NAME ...] [--steps 40] [--rounds 7] [--profile]
+        [OVERRIDE ...]
 
-Four arms train the same networks and objective on MNIST for ``steps`` batches, one after the other
-in every round, so that a noisy machine disturbs all alike; medians over rounds are reported.
+Four arms train the same networks and objective on the experiment's data for ``steps`` batches, one
+after the other in every round, so that a noisy machine disturbs all alike; medians over rounds are
+reported. Peak memory is that of the whole process.
 
 - fit: ``Trainer.fit`` as ``python run.py logger=csv`` uses it, from an epoch's first batch to its
   last, with the losses' way to metrics.csv; validation, pictures and checkpoints are not timed
-- bare: the same step written out in plain torch over the same uint8 tensors (the limit)
-- loader: that bare step, fed by torchvision's MNIST with ToTensor and Normalize in a DataLoader
-- script: as most public GAN scripts do: that loader, real and fake apart, the discriminator's
-  weight gradients kept in the generator's step, unfused Adam, ``.item()`` and a print per step
+- bare: the same step without Lightning, over the same uint8 tensors (the limit)
+- loader: that bare step, fed by torchvision's dataset with ToTensor and Normalize in a DataLoader
+- first: the same mathematics as one writes it first: that loader, torch's own layers and unfused
+  Adam, real and fake images apart, each penalty and term with forward passes of its own, the
+  discriminator's weight gradients kept in the generator's step, ``.item()`` after every step
 
-The first three share the discriminator of ``src/networks/mlp.py``, whose dropout and first layer
-are cheaper forms of the same mathematics; the last has the scripts' own.
+``--profile`` lists instead where the bare and the first step's time goes, by operation.
 """
 
 import argparse
 import os
+import resource
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from unittest.mock import patch
 
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torchvision import transforms
-from torchvision.datasets import MNIST
+from torchvision import datasets, transforms
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from src.build import build_datamodule, build_model, build_trainer
-from src.images import to_float
-from src.models.gan import ConditionalGAN, frozen
+from src.images import Labelled, to_float
+from src.losses import Logits
+from src.models.gan import ConditionalGAN
+from src.networks import conditioning, dcgan, layers, mlp, resnet
+from src.penalties import ZeroCentered, ZeroCenteredPair
 from tests.conftest import compose_in
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -79,71 +86,109 @@ def in_memory(images: Tensor, labels: Tensor, batch_size: int) -> Iterator[tuple
 
 
 def bare_step(gan: ConditionalGAN) -> Step:
-    """The adversarial step of ``ConditionalGAN`` without Lightning, for least squares."""
-    generator_adam, discriminator_adam = gan.configure_optimizers()
-    weights = list(gan.discriminator.parameters())
+    """The model's own adversarial step, with Lightning's part in it taken out."""
+    optimizers = gan.configure_optimizers()
+    gan.players = lambda **_: optimizers  # type: ignore[method-assign]
+    gan.manual_backward = lambda loss, **options: loss.backward(**options)  # type: ignore[method-assign]
     gan.train()
+    n_batches = 0
 
-    def step(real: Tensor, labels: Tensor) -> None:
-        fake_labels = torch.randint_like(labels, gan.n_classes)
-        fake = gan.generator(torch.randn(len(labels), gan.latent_dim), fake_labels)
-        both = torch.cat([real, fake.detach()]), torch.cat([labels, fake_labels])
-        real_logits, fake_logits = gan.discriminator(*both).chunk(2)
-        discriminator_adam.zero_grad()
-        (((real_logits - 1).square() + fake_logits.square()) / 2).mean().backward()
-        discriminator_adam.step()
-        generator_adam.zero_grad()
-        with frozen(weights):
-            (gan.discriminator(fake, fake_labels) - 1).square().mean().backward()
-        generator_adam.step()
+    def step(images: Tensor, labels: Tensor) -> None:
+        nonlocal n_batches
+        n_batches += 1
+        real = Labelled(images, labels)
+        fake = gan.imagine(labels)
+        gan.step_discriminator(real, fake)
+        if n_batches % gan.discriminator_steps == 0:
+            gan.step_generator(real, fake)
+            gan.update_average(n_images=len(labels) * gan.discriminator_steps)
 
     return step
 
 
-class ScriptDiscriminator(nn.Module):
-    """The historical one in the words of the scripts: a concatenation, torch's dropout."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.label_embedding = nn.Embedding(10, 10)
-        hidden = [nn.Linear(512, 512), nn.Dropout(0.4), nn.LeakyReLU(0.2, inplace=True)]
-        self.model = nn.Sequential(
-            nn.Linear(794, 512), nn.LeakyReLU(0.2, inplace=True), *hidden,
-            nn.Linear(512, 512), *hidden[1:], nn.Linear(512, 1),
-        )  # fmt: skip
-
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        both = torch.cat([images.flatten(1), self.label_embedding(labels)], dim=1)
-        return self.model(both).squeeze(1)
-
-
-def script_step(gan: ConditionalGAN) -> Step:
-    gan.discriminator = ScriptDiscriminator()
-    adams = [
-        torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999))
+def first_step(gan: ConditionalGAN) -> Step:
+    generator_adam, discriminator_adam = (
+        torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.0, 0.99))
         for network in (gan.generator, gan.discriminator)
-    ]
-    generator_adam, discriminator_adam = adams
-    loss = nn.MSELoss()
+    )
     gan.train()
+    critic, terms = gan.discriminator, gan.terms.values()
+    penalties = [each for penalty in gan.penalties.values() for each in apart(penalty)]
+    n_batches = 0
 
-    def step(real: Tensor, labels: Tensor) -> None:
-        valid, invalid = torch.ones(len(labels)), torch.zeros(len(labels))
-        fake_labels = torch.randint(0, gan.n_classes, (len(labels),))
-        generator_adam.zero_grad()
-        fake = gan.generator(torch.randn(len(labels), gan.latent_dim), fake_labels)
-        g_loss = loss(gan.discriminator(fake, fake_labels), valid)
-        g_loss.backward()
-        generator_adam.step()
-        discriminator_adam.zero_grad()
-        real_loss = loss(gan.discriminator(real, labels), valid)
-        fake_loss = loss(gan.discriminator(fake.detach(), fake_labels), invalid)
-        d_loss = (real_loss + fake_loss) / 2
-        d_loss.backward()
-        discriminator_adam.step()
-        print(f"[D loss: {d_loss.item():f}] [G loss: {g_loss.item():f}]")
+    def learn(adam: torch.optim.Optimizer, loss: Tensor, more: list[Tensor]) -> None:
+        total = sum((each.mean() for each in more), start=loss.mean())
+        adam.zero_grad()
+        total.backward()
+        adam.step()
+        print(total.item())
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        nonlocal n_batches
+        n_batches += 1
+        real, fake = Labelled(images, labels), gan.imagine(labels)
+        cut = Labelled(fake.images.detach(), fake.labels)
+        loss = gan.loss.discriminator(Logits(critic(*real), critic(*cut)))
+        more = [each(critic, real=gan.score(real), fake=gan.score(cut)) for each in penalties]
+        more += [
+            each.discriminator(critic, real=gan.score(real), fake=gan.score(cut)) for each in terms
+        ]
+        learn(discriminator_adam, loss, more)
+        if n_batches % gan.discriminator_steps:
+            return
+        loss = gan.loss.generator(Logits(critic(*real), critic(*fake)))
+        more = [each.generator(critic, real=real, fake=gan.score(fake)) for each in terms]
+        learn(generator_adam, loss, more)
+        gan.update_average(n_images=len(labels) * gan.discriminator_steps)
 
     return step
+
+
+def apart(penalty: Any) -> list[Any]:
+    if not isinstance(penalty, ZeroCenteredPair):
+        return [penalty]
+    return [ZeroCentered(penalty.weight, at="real"), ZeroCentered(penalty.weight, at="fake")]
+
+
+def project(self: conditioning.Projection, features: Tensor, labels: Tensor) -> Any:
+    by_label = (self.embed(labels) * features).sum(dim=1)
+    return self.linear(features) + by_label, F.linear(features, self.embed.weight)
+
+
+def convolve(self: layers.Pointwise, x: Tensor) -> Tensor:
+    return F.conv2d(x, self.weight[:, :, None, None], self.bias)
+
+
+TORCHS_OWN: list[tuple[Any, str, Any]] = [
+    (layers.FromImages, "forward", nn.Conv2d.forward),
+    (layers.ToImages, "forward", nn.ConvTranspose2d.forward),
+    (layers.Pointwise, "forward", convolve),
+    (mlp.Dropout, "forward", nn.Dropout.forward),
+    (dcgan, "leaky", lambda x: F.leaky_relu(x, 0.2)),
+    (resnet, "leaky", lambda x: F.leaky_relu(x, 0.2)),
+    (conditioning.Projection, "classify", project),
+]
+
+
+def with_torchs_layers(step: Step) -> Step:
+    def plain(images: Tensor, labels: Tensor) -> None:
+        with ExitStack() as stack:
+            for where, name, replacement in TORCHS_OWN:
+                stack.enter_context(patch.object(where, name, replacement))
+            step(images, labels)
+
+    return plain
+
+
+def loader(cfg: DictConfig, datamodule: Any) -> Batches:
+    usual = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
+    dataset = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}.get(
+        datamodule.data_name
+    )
+    if dataset is None:
+        return in_memory(*datamodule.train_set[:], cfg.datamodule.batch_size)
+    images = dataset(cfg.data_dir, train=True, transform=usual)
+    return DataLoader(images, batch_size=cfg.datamodule.batch_size, shuffle=True, drop_last=True)
 
 
 def arms(cfg: DictConfig, steps: int) -> dict[str, Callable[[], float]]:
@@ -151,52 +196,79 @@ def arms(cfg: DictConfig, steps: int) -> dict[str, Callable[[], float]]:
     datamodule.prepare_data()
     datamodule.setup("fit")
     train, size = datamodule.train_set, cfg.datamodule.batch_size
-    usual = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
-    mnist = MNIST(cfg.data_dir, train=True, transform=usual)
-    loader = DataLoader(mnist, batch_size=size, shuffle=True, drop_last=True)
-    bare, usual_step, script = (
-        make(build_model(cfg)) for make in (bare_step, bare_step, script_step)
-    )
-
+    usual = loader(cfg, datamodule)
+    models = [build_model(cfg) for _ in range(3)]
+    bare, bare_usual = map(bare_step, models[:2])
+    first = with_torchs_layers(first_step(models[2]))
     return {
         "fit": lambda: time_fit(cfg, steps),
         "bare": lambda: time_loop(islice(in_memory(train.images, train.labels, size), steps), bare),
-        "loader": lambda: time_loop(islice(loader, steps), usual_step),
-        "script": lambda: time_loop(islice(loader, steps), script),
+        "loader": lambda: time_loop(islice(usual, steps), bare_usual),
+        "first": lambda: time_loop(islice(usual, steps), first),
     }
+
+
+def race(each: dict[str, Callable[[], float]], *, rounds: int) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {name: [] for name in each}
+    for number in range(-1, rounds):  # the first round warms up
+        for name, run in each.items():
+            with redirect_stdout(Path(os.devnull).open("w")):
+                elapsed_s = run()
+            if number >= 0:
+                seconds[name].append(elapsed_s)
+    return seconds
+
+
+def report(cfg: DictConfig, seconds: dict[str, list[float]], steps: int) -> None:
+    batch = cfg.datamodule.batch_size
+    print("arm      ms/step  images/s  fit is .. times as fast (median of rounds, range)")
+    for name, each in seconds.items():
+        step_s = statistics.median(each) / steps
+        ratios = [other / fit for other, fit in zip(each, seconds["fit"], strict=True)]
+        print(
+            f"{name:7} {1e3 * step_s:8.2f} {batch / step_s:9,.0f}"
+            f"  {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        )
+    ratios = [a / b for a, b in zip(seconds["first"], seconds["bare"], strict=True)]
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"bare is {statistics.median(ratios):.2f} times as fast as first "
+          f"({min(ratios):.2f} to {max(ratios):.2f}); {peak_gib:.2f} GiB at most")  # fmt: skip
+
+
+def profile(each: dict[str, Callable[[], float]]) -> None:
+    for name in ("bare", "first"):
+        with redirect_stdout(Path(os.devnull).open("w")):
+            each[name]()
+            with torch.profiler.profile() as profiler:
+                each[name]()
+        table = profiler.key_averages().table(
+            sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=40
+        )
+        print(name, "\n".join(line[:110] for line in table.splitlines()), sep="\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--experiments", nargs="+", default=["train_mnist_gan"])
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--profile", action="store_true")
     options, overrides = parser.parse_known_args()
     torch.set_num_threads(os.cpu_count() or 1)
-    with tempfile.TemporaryDirectory() as folder:
-        cfg = compose_in(
-            Path(folder), "experiment=train_mnist_gan.yaml", "logger=csv", "callbacks=none",
-            "ignore_warnings=true", f"data_dir={Path.cwd() / 'data'}", *overrides,
-        )  # fmt: skip
-        race = arms(cfg, options.steps)
-        seconds: dict[str, list[float]] = {name: [] for name in race}
-        for number in range(-1, options.rounds):  # the first round warms up
-            for name, run in race.items():
-                with redirect_stdout(Path(os.devnull).open("w")):
-                    elapsed_s = run()
-                if number >= 0:
-                    seconds[name].append(elapsed_s / options.steps)
-    batch = cfg.datamodule.batch_size
-    batches_per_epoch = cfg.datamodule.train_val_test_split[0] // batch
-    print(f"{options.steps} steps of {batch}, {options.rounds} rounds, "
-          f"{torch.get_num_threads()} threads, torch {torch.__version__}")  # fmt: skip
-    print("arm      ms/step  images/s  s/epoch  fit is .. times as fast (median of rounds, range)")
-    for name, each in seconds.items():
-        step_s = statistics.median(each)
-        ratios = [other / fit for other, fit in zip(each, seconds["fit"], strict=True)]
-        print(
-            f"{name:7} {1e3 * step_s:8.2f} {batch / step_s:9,.0f} {batches_per_epoch * step_s:8.1f}"
-            f"  {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        )
+    print(f"{options.steps} steps, {options.rounds} rounds, {torch.get_num_threads()} threads, "
+          f"torch {torch.__version__}")  # fmt: skip
+    for experiment in options.experiments:
+        with tempfile.TemporaryDirectory() as folder:
+            cfg = compose_in(
+                Path(folder), f"experiment={experiment}", "logger=csv", "callbacks=none",
+                "ignore_warnings=true", f"data_dir={Path.cwd() / 'data'}", *overrides,
+            )  # fmt: skip
+            print(f"\n{experiment}, batches of {cfg.datamodule.batch_size}")
+            each = arms(cfg, options.steps)
+            if options.profile:
+                profile(each)
+            else:
+                report(cfg, race(each, rounds=options.rounds), options.steps)
 
 
 if __name__ == "__main__":
