@@ -45,7 +45,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from src.build import build_datamodule, build_model, build_trainer
 from src.images import Labelled, to_float
 from src.losses import Logits
-from src.models.gan import ConditionalGAN
+from src.models.gan import ConditionalGAN, Pace
 from src.networks import conditioning, dcgan, layers, mlp, resnet
 from src.penalties import ZeroCentered, ZeroCenteredPair
 from tests.conftest import compose_in
@@ -96,12 +96,10 @@ def bare_step(gan: ConditionalGAN) -> Step:
     def step(images: Tensor, labels: Tensor) -> None:
         nonlocal n_batches
         n_batches += 1
-        real = Labelled(images, labels)
-        fake = gan.imagine(labels)
-        gan.step_discriminator(real, fake)
-        if n_batches % gan.discriminator_steps == 0:
-            gan.step_generator(real, fake)
-            gan.update_average(n_images=len(labels) * gan.discriminator_steps)
+        turn = n_batches % gan.discriminator_steps == 0
+        n_images = len(labels) * gan.discriminator_steps
+        pace = Pace(1.0, gan.ema.share(n_images=n_images) if gan.ema else 0.0)
+        gan.play(Labelled(images, labels), *gan.draw(labels), pace=pace, trains_generator=turn)
 
     return step
 
@@ -115,13 +113,6 @@ def first_step(gan: ConditionalGAN) -> Step:
     critic, terms = gan.discriminator, gan.terms.values()
     penalties = [each for penalty in gan.penalties.values() for each in apart(penalty)]
     n_batches = 0
-
-    def learn(adam: torch.optim.Optimizer, loss: Tensor, more: list[Tensor]) -> None:
-        total = sum((each.mean() for each in more), start=loss.mean())
-        adam.zero_grad()
-        total.backward()
-        adam.step()
-        print(total.item())
 
     def step(images: Tensor, labels: Tensor) -> None:
         nonlocal n_batches
@@ -139,9 +130,18 @@ def first_step(gan: ConditionalGAN) -> Step:
         loss = gan.loss.generator(Logits(critic(*real), critic(*fake)))
         more = [each.generator(critic, real=real, fake=gan.score(fake)) for each in terms]
         learn(generator_adam, loss, more)
-        gan.update_average(n_images=len(labels) * gan.discriminator_steps)
+        if gan.ema is not None:
+            gan.ema.update(gan.generator, n_images=len(labels) * gan.discriminator_steps)
 
     return step
+
+
+def learn(adam: torch.optim.Optimizer, loss: Tensor, more: list[Tensor]) -> None:
+    total = sum((each.mean() for each in more), start=loss.mean())
+    adam.zero_grad()
+    total.backward()
+    adam.step()
+    print(total.item())
 
 
 def apart(penalty: Any) -> list[Any]:

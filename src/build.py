@@ -39,6 +39,7 @@ PARTS = (
     "schedules",
     "terms",
     "augment",
+    "cuda_graph",
 )
 
 

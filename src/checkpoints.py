@@ -57,11 +57,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def require_same_model(checkpoint: dict[str, Any], model: dict[str, Any], *, path: Path) -> None:
     """Refuse another ``model`` group, down to the learning rate, which resuming would ignore.
 
-    A group of parts that is newer than the checkpoint was empty then. Schedules may differ: those
-    that end with the run are stretched where it is.
+    A group of parts that is newer than the checkpoint was empty then. ``cuda_graph`` changes only
+    the speed, and schedules that end with the run are stretched where it is.
     """
     saved = checkpoint["hyper_parameters"]["model"]
-    changed = [key for key in model if key != "schedules" and saved.get(key, {}) != model[key]]
+    wanted = {key: value for key, value in model.items() if key not in ("cuda_graph", "schedules")}
+    changed = [key for key in wanted if saved.get(key, {}) != wanted[key]]
     if changed:
         key = changed[0]
         raise InputError(

@@ -20,17 +20,28 @@ class EMA(nn.Module):
         self.network = deepcopy(network).eval().requires_grad_(False)
         self.halflife_images = halflife_images
 
-    @torch.no_grad()
     def update(self, network: nn.Module, *, n_images: int, ramp: float = 1.0) -> None:
-        """Move towards ``network`` after it has seen ``n_images`` more; buffers are copied.
+        """Move towards ``network`` after it has seen ``n_images`` more; buffers are copied."""
+        self.move(network, self.share(n_images=n_images, ramp=ramp))
+
+    def share(self, *, n_images: int, ramp: float = 1.0) -> float:
+        """Of the network in the average after ``n_images`` more.
 
         ``ramp`` is the share of the half-life that already holds: 0 copies the weights.
         """
         halflife_images = self.halflife_images * ramp
         decay = 0.5 ** (n_images / halflife_images) if halflife_images else 0.0
+        return 1 - decay
+
+    @torch.no_grad()
+    def move(self, network: nn.Module, share: float | Tensor) -> None:
         averages: list[Tensor] = [*self.network.parameters()]
         currents: list[Tensor] = [*network.parameters()]
-        torch._foreach_lerp_(averages, currents, 1 - decay)  # raises if the lengths differ
+        if isinstance(share, Tensor):  # which the call for all would read back from the device
+            for average, current in zip(averages, currents, strict=True):
+                average.lerp_(current, share)
+        else:
+            torch._foreach_lerp_(averages, currents, share)  # raises if the lengths differ
         for average, current in zip(self.network.buffers(), network.buffers(), strict=True):
             average.copy_(current)
 

@@ -52,6 +52,7 @@ class Model:
     schedules: Schedules = field(default_factory=dict)  # type: ignore[assignment]
     terms: dict[str, Call] = field(default_factory=dict)
     augment: dict[str, Call] = field(default_factory=dict)
+    cuda_graph: bool = False
 
 
 @dataclass

@@ -164,6 +164,10 @@ def test_parts_that_the_checkpoint_does_not_know_must_be_empty(path: Path) -> No
     require_same_model(checkpoint(), MODEL | {"penalties": {}}, path=path)
 
 
+def test_a_way_of_computing_is_no_part_of_the_model(path: Path) -> None:
+    require_same_model(checkpoint(), MODEL | {"cuda_graph": True}, path=path)
+
+
 @pytest.mark.parametrize(
     ("change", "key", "saved"),
     [

@@ -29,6 +29,8 @@ class InMemoryDataset(Dataset[Batch]):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         rows = torch.tensor(indices)  # converted once, used twice
+        # Without waiting for the GPU, where the images may be.
+        rows = rows.to(self.labels.device, non_blocking=self.labels.is_cuda)
         return self.images[rows], self.labels[rows]
 
 

@@ -104,7 +104,8 @@ class InMemoryDataModule(pl.LightningDataModule):
             seed=self.seed,
             skip=self.batches_done() * self.batch_size,
         )
-        return ResumableLoader(self.train_set, sampler=sampler, drop_last=True, **self.options())
+        train_set = InMemoryDataset(self.resident(self.parts["train"]))
+        return ResumableLoader(train_set, sampler=sampler, drop_last=True, **self.options())
 
     @override
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -139,6 +140,13 @@ class InMemoryDataModule(pl.LightningDataModule):
         """Scale on the device: uint8 is a quarter of the bytes to hold, index and transfer."""
         images, labels = batch
         return to_float(images), labels
+
+    def resident(self, data: Labelled) -> Labelled:
+        """On the trainer's device, unless workers or pinned memory are to bring it there."""
+        if self.trainer is None or self.num_workers or self.pin_memory:
+            return data
+        device = self.trainer.strategy.root_device
+        return Labelled(data.images.to(device), data.labels.to(device))
 
     def replicas_and_rank(self) -> tuple[int, int]:
         """(1, 0) without a trainer."""

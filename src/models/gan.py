@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -14,6 +14,7 @@ from typing_extensions import override
 from src.ema import EMA
 from src.images import Labelled, Scored, to_uint8
 from src.losses import AdversarialLoss, Logits
+from src.models.graph import Graphed, reading_rates, require_graph_support
 from src.networks.dcgan import MinibatchStd
 from src.penalties import Penalty
 from src.schedules import Schedule, set_rates
@@ -23,6 +24,13 @@ MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 Augmentation = Callable[[Tensor], Tensor]  # images (N, C, H, W) to as many
 Losses = dict[str, Tensor]  # "g_loss", "d_loss": detached scalars
 TRAIN, EVALUATE = 0, 1  # streams of random numbers
+
+
+class Pace(NamedTuple):
+    """What schedules change, besides the optimizers' numbers."""
+
+    gamma: float | Tensor  # a factor of all penalties
+    ema_share: float | Tensor  # of the generator, in its average after a step
 
 
 def random_stream(*keys: int) -> int:
@@ -87,6 +95,9 @@ class ConditionalGAN(pl.LightningModule):
 
     ``terms`` join the adversarial loss of each player, and in both steps the discriminator sees
     every image through ``augment``, one after the other.
+
+    With ``cuda_graph`` a whole step is one CUDA graph, for which learning rates, gamma and the
+    average's pace become float32 on the device. While ``beta2`` changes, steps run as without.
     """
 
     def __init__(
@@ -105,6 +116,7 @@ class ConditionalGAN(pl.LightningModule):
         schedules: Mapping[str, Schedule] | None = None,
         terms: Mapping[str, Term] | None = None,
         augment: Mapping[str, Augmentation] | None = None,
+        cuda_graph: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -121,6 +133,8 @@ class ConditionalGAN(pl.LightningModule):
         self.scheduled: dict[str, float] = {}  # their values in this step
         self.terms, self.augment = dict(terms or {}), dict(augment or {})
         require_methods(discriminator, self.terms)
+        self.cuda_graph = cuda_graph
+        self.graphed: Graphed | None = None
         self.seed = seed
         parts: list[Any] = [loss, *self.penalties.values(), *self.terms.values()]
         self.paired = any(part.paired for part in parts)
@@ -143,20 +157,61 @@ class ConditionalGAN(pl.LightningModule):
         return self.optimizers(use_pl_optimizer=use_pl_optimizer)  # type: ignore[return-value]
 
     @override
+    def on_fit_start(self) -> None:
+        if self.cuda_graph:
+            require_graph_support(
+                self.device,
+                n_devices=self.trainer.world_size,
+                discriminator_steps=self.discriminator_steps,
+                optimizers=self.players(use_pl_optimizer=False),
+            )
+            self.graphed = Graphed(self.play_from_memory)
+
+    @override
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Losses:
         when = self.current_epoch, batch_idx
         seed_device(self.device, random_stream(self.seed, TRAIN, self.global_rank, *when))
         if self.schedules:
             self.follow_schedules(batch_size=len(batch[1]))
+        real, drawn = Labelled(*batch), self.draw(batch[1])
+        pace = self.pace(batch_size=len(batch[1]))
+        if self.graphed is not None:
+            return self.replay(self.graphed, *real, *drawn, pace=pace)
         trains_generator = (batch_idx + 1) % self.discriminator_steps == 0
-        real = Labelled(*batch)
+        return self.play(real, *drawn, pace=pace, trains_generator=trains_generator)
+
+    def play(
+        self, real: Labelled, latents: Tensor, labels: Tensor, *, pace: Pace, trains_generator: bool
+    ) -> Losses:
+        """One step of the game."""
         with torch.set_grad_enabled(trains_generator):
-            fake = self.imagine(real.labels)
-        losses = {"d_loss": self.step_discriminator(real, fake)}
+            fake = self.paint(latents, labels)
+        losses = {"d_loss": self.step_discriminator(real, fake, gamma=pace.gamma)}
         if trains_generator:
             losses["g_loss"] = self.step_generator(real, fake)
-            self.update_average(n_images=self.images_per_step(len(real.labels)))
+            if self.ema is not None:
+                self.ema.move(self.generator, pace.ema_share)
         return losses
+
+    def replay(self, graphed: Graphed, *tensors: Tensor, pace: Pace) -> Losses:
+        """``play`` as a CUDA graph."""
+        groups = [each.param_groups[0] for each in self.players(use_pl_optimizer=False)]
+        numbers = torch.tensor([*(group["lr"] for group in groups), *pace])
+        steps = self.trainer.global_step
+        losses = graphed(*tensors, numbers, frozen=[group["betas"] for group in groups])
+        if self.trainer.global_step == steps:  # Lightning counts what Python runs
+            generator_optimizer = self.players()[0]
+            generator_optimizer._on_before_step()
+            generator_optimizer._on_after_step()
+        return losses
+
+    def play_from_memory(self, *tensors: Tensor) -> Losses:
+        """``play`` where all that changes from step to step is in memory that can be refilled."""
+        images, real_labels, latents, labels, numbers = tensors
+        *rates, gamma, ema_share = numbers.unbind()
+        real, pace = Labelled(images, real_labels), Pace(gamma, ema_share)
+        with reading_rates(self.players(use_pl_optimizer=False), rates):
+            return self.play(real, latents, labels, pace=pace, trains_generator=True)
 
     def follow_schedules(self, *, batch_size: int) -> None:
         """Set what changes in training, from the counters that a checkpoint restores."""
@@ -165,18 +220,26 @@ class ConditionalGAN(pl.LightningModule):
         for optimizer in self.players(use_pl_optimizer=False):
             set_rates(optimizer, self.scheduled)
 
+    def pace(self, *, batch_size: int) -> Pace:
+        ramp, share = self.scheduled.get("ema_halflife", 1.0), 0.0
+        if self.ema is not None:
+            share = self.ema.share(n_images=self.images_per_step(batch_size), ramp=ramp)
+        return Pace(self.scheduled.get("gamma", 1.0), share)
+
     def images_per_step(self, batch_size: int) -> int:
         """Real images, on all devices, for each step of the generator."""
         return batch_size * self.discriminator_steps * self.trainer.world_size
 
-    def step_discriminator(self, real: Labelled, fake: Labelled) -> Tensor:
+    def step_discriminator(
+        self, real: Labelled, fake: Labelled, *, gamma: float | Tensor
+    ) -> Tensor:
         optimizer = self.players(use_pl_optimizer=False)[1]
         real, fake = self.leaf(real), self.leaf(fake)
         with self.judging():
             scored = self.score_both(real, fake)
         loss = self.loss.discriminator(Logits(*(each.logits for each in scored))).mean()
         optimizer.zero_grad()
-        penalty = self.penalize(*scored)
+        penalty = gamma * self.penalize(*scored)
         terms = [
             each.discriminator(self.discriminator, real=scored[0], fake=scored[1])
             for each in self.terms.values()
@@ -205,9 +268,15 @@ class ConditionalGAN(pl.LightningModule):
         return loss.detach()
 
     def imagine(self, real_labels: Tensor) -> Labelled:
-        """As many generated images; they take the real labels only where pairs are compared."""
+        """As many generated images."""
+        return self.paint(*self.draw(real_labels))
+
+    def draw(self, real_labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents, and labels, which are the real ones only where pairs are compared."""
         labels = real_labels if self.paired else torch.randint_like(real_labels, self.n_classes)
-        latents = torch.randn(len(labels), self.latent_dim, device=labels.device)
+        return torch.randn(len(labels), self.latent_dim, device=labels.device), labels
+
+    def paint(self, latents: Tensor, labels: Tensor) -> Labelled:
         return Labelled(self.generator(latents, labels).float(), labels)
 
     def disguise(self, batch: Labelled) -> Labelled:
@@ -255,12 +324,7 @@ class ConditionalGAN(pl.LightningModule):
         with torch.autocast(real.images.device.type, enabled=False):
             for penalty in self.penalties.values():
                 total = total + penalty(self.discriminator, real=real, fake=fake).mean()
-        return total * self.scheduled.get("gamma", 1.0)
-
-    def update_average(self, *, n_images: int) -> None:
-        if self.ema is not None:
-            ramp = self.scheduled.get("ema_halflife", 1.0)
-            self.ema.update(self.generator, n_images=n_images, ramp=ramp)
+        return total
 
     def evaluation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Losses:
         """Both losses without penalties, on the same latents in every epoch."""

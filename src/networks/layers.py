@@ -47,7 +47,8 @@ class FromImages(nn.Conv2d):
     @override
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu":
-            return super().forward(x)
+            # From few channels, torch's own output has them first.
+            return super().forward(x).contiguous(memory_format=torch.channels_last)
         stride, kernel = self.stride[0], self.kernel_size[0]
         side = (x.shape[-1] + 2 * int(self.padding[0]) - kernel) // stride + 1
         patches = F.unfold(x, kernel, padding=int(self.padding[0]), stride=stride)

@@ -52,9 +52,13 @@ def epoch_of(data: Numbered, epoch: int) -> list[int]:
     return [int(number) for images, _ in loader for number in images[:, 0, 0, 0]]
 
 
-def on_device(data: Numbered, rank: int, world_size: int) -> Numbered:
-    fit_loop = SimpleNamespace(restarting=False)
-    data.trainer = SimpleNamespace(world_size=world_size, global_rank=rank, fit_loop=fit_loop)
+def on_device(data: Numbered, rank: int, world_size: int, device: str = "cpu") -> Numbered:
+    data.trainer = SimpleNamespace(
+        world_size=world_size,
+        global_rank=rank,
+        fit_loop=SimpleNamespace(restarting=False),
+        strategy=SimpleNamespace(root_device=torch.device(device)),
+    )
     return data
 
 
@@ -111,6 +115,23 @@ def test_two_devices_share_an_epoch_without_overlap() -> None:
         assert len(first) == len(second) == 40  # 45 images each, 8 a batch
         assert not set(first) & set(second)
     assert set(shards[0][0]) != set(shards[1][0])
+
+
+def test_training_images_are_on_the_trainers_device_and_the_parts_stay() -> None:
+    data = on_device(build(), 0, 1, device="meta")
+    assert {image.device.type for batch in data.train_dataloader() for image in batch} == {"meta"}
+    assert data.parts["train"].images.device.type == "cpu"
+
+
+@pytest.mark.parametrize("options", [{"num_workers": 1}, {"pin_memory": True}])
+def test_workers_and_pinned_memory_leave_the_images_where_they_are(options: dict[str, Any]) -> None:
+    data = on_device(build(**options), 0, 1, device="meta")
+    assert data.train_dataloader().dataset.images is data.train_set.images
+
+
+def test_on_a_cpu_the_images_are_not_copied() -> None:
+    data = on_device(build(), 0, 1)
+    assert data.train_dataloader().dataset.images is data.train_set.images
 
 
 def test_skipping_leaves_out_the_start_of_one_iteration_only() -> None:

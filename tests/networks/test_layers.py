@@ -47,6 +47,12 @@ def test_image_layers_are_torchs_convolutions(
         )
 
 
+def test_off_the_cpu_features_of_few_channels_have_them_last() -> None:
+    layer = FromImages(1, 5, kernel_size=4, stride=2, padding=1).to("meta")
+    features = layer(torch.empty(2, 1, 12, 12, device="meta"))
+    assert features.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_pointwise_is_a_convolution_of_one_pixel() -> None:
     layer, x = Pointwise(3, 5).double(), torch.randn(2, 3, 4, 4, dtype=torch.float64)
     torch.testing.assert_close(

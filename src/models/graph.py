@@ -1,0 +1,100 @@
+"""A function of tensors as one CUDA graph: captured once, then replayed without Python."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from src.errors import InputError
+
+Outputs = dict[str, Tensor]
+WARM_UP = 3  # calls: torch's advice, so that libraries have chosen their kernels
+
+
+class Graphed:
+    """Calls ``function`` as it is, on a side stream, before it captures and replays it.
+
+    A capture executes nothing, so that every call has the function's effects once. Inputs are
+    copied into memory that the graph reads. A graph freezes all else that Python computes: where
+    shapes or ``frozen``, which the caller names, differ from the last call's, all starts over.
+    What the function draws from the device's default generator follows the seed at each replay.
+    """
+
+    def __init__(self, function: Callable[..., Outputs]) -> None:
+        self.function = function
+        self.stream = torch.cuda.Stream()
+        self.key: Any = None
+        self.calls = 0
+        self.inputs: list[Tensor] = []
+        self.outputs: Outputs = {}
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, *inputs: Tensor, frozen: Any = None) -> Outputs:
+        key = [each.shape for each in inputs], frozen
+        if key != self.key:
+            self.key, self.calls, self.graph = key, 0, None
+            self.inputs = [torch.empty_like(each, device=inputs[0].device) for each in inputs]
+        for own, new in zip(self.inputs, inputs, strict=True):
+            own.copy_(new, non_blocking=True)
+        self.calls += 1
+        if self.calls <= WARM_UP:
+            return self.warm_up()
+        if self.graph is None:
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph, stream=self.stream):
+                self.outputs = self.run()
+        self.graph.replay()
+        return {name: value.clone() for name, value in self.outputs.items()}  # of this call
+
+    def warm_up(self) -> Outputs:
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            outputs = self.run()
+        torch.cuda.current_stream().wait_stream(self.stream)
+        return outputs
+
+    def run(self) -> Outputs:
+        device = self.inputs[0].device.type
+        autocast = torch.is_autocast_enabled(device)
+        # A weight's low-precision copy in autocast's cache would be frozen with its first value.
+        with torch.autocast(device, enabled=autocast, cache_enabled=False):
+            return self.function(*self.inputs)
+
+
+@contextmanager
+def reading_rates(optimizers: Sequence[Optimizer], rates: Sequence[Tensor]) -> Iterator[None]:
+    """Let each optimizer read its learning rate from a tensor, and start without gradients."""
+    groups = [optimizer.param_groups[0] for optimizer in optimizers]
+    usual = [{key: group[key] for key in ("lr", "capturable")} for group in groups]
+    for optimizer in optimizers:
+        optimizer.zero_grad()  # backward then makes gradients in the graph's own memory
+    for group, rate in zip(groups, rates, strict=True):
+        group.update(lr=rate, capturable=True)
+    try:
+        yield
+    finally:
+        for group, before in zip(groups, usual, strict=True):
+            group.update(before)
+
+
+def require_graph_support(
+    device: torch.device,
+    *,
+    n_devices: int,
+    discriminator_steps: int,
+    optimizers: Sequence[Optimizer],
+) -> None:
+    groups = [optimizer.param_groups[0] for optimizer in optimizers]
+    fused = all(group.get("fused") and "betas" in group for group in groups)
+    needs = {
+        "a CUDA GPU: type trainer.gpus=1": device.type == "cuda",
+        "a single device: type trainer.gpus=1": n_devices == 1,
+        "model.discriminator_steps=1: type that": discriminator_steps == 1,
+        "Adams with fused=true: type that": fused,
+    }
+    for need, is_met in needs.items():
+        if not is_met:
+            raise InputError(f"model.cuda_graph=true needs {need}, or model.cuda_graph=false")
