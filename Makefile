@@ -1,9 +1,12 @@
-# make train | make test | make check; a second call starts at once
+# make train | make speedrun | make test | make check; a second call starts at once
 PYTHON ?= python3
 BIN := .venv/bin
 
 train: .venv/installed
 	$(BIN)/python run.py experiment=train_mnist_gan.yaml
+
+speedrun: .venv/installed
+	$(BIN)/python benchmarks/speedrun.py
 
 test: .venv/installed
 	$(BIN)/python -m pytest
@@ -25,4 +28,4 @@ check: .venv/installed-dev
 	$(BIN)/python -m pip install -r requirements-dev.txt
 	touch $@
 
-.PHONY: train test check
+.PHONY: train speedrun test check

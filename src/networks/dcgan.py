@@ -95,7 +95,7 @@ class MinibatchStd(nn.Module):
 class Discriminator(nn.Module):
     """Images (N, C, S, S) in [-1, 1] and class indices (N,) to logits (N,).
 
-    ``widths`` are the channels at side S/4 and S/2.
+    ``widths`` are the channels at side S/4 and S/2; the second decides what a step costs.
     The class enters by ``head``: as a map beside the image (``concat``), by projection, or, for
     ``auxiliary``, not at all: a classifier beside the head tells it (AC-GAN, arXiv:1610.09585).
     """
@@ -106,7 +106,7 @@ class Discriminator(nn.Module):
         n_classes: int,
         channels: int,
         img_size: int,
-        widths: Sequence[int] = (64, 32),
+        widths: Sequence[int] = (64, 16),
         head: Literal["projection", "concat", "auxiliary"] = "projection",
         spectral_norm: bool = False,
         minibatch_std: bool = False,
