@@ -33,7 +33,7 @@ def count_modes(modes: Tensor) -> Row:
     (Miller 1955), 0.0192. And MNIST's digits are not equally frequent: their divergence from 1/10,
     0.00143 nats in the 60,000 official training images and 0.00174 in the test images, counts for
     each of the three channels, for they are independent. So real data are expected at 0.0235 and
-    0.0244; 26,000 test triples, read by the judge, score 0.0247.
+    0.0244; test triples, read by the judge, score 0.0248 +- 0.0010 over 40 draws of 26,000.
     """
     counts = torch.bincount(modes, minlength=N_MODES)
     shares = counts[counts > 0].double() / len(modes)
