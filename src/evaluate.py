@@ -3,6 +3,8 @@
 import json
 import logging
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from time import perf_counter
@@ -16,15 +18,17 @@ from rich.table import Table
 from src.build import ready_data
 from src.checkpoints import load_checkpoint
 from src.datamodules.in_memory import InMemoryDataModule
+from src.datamodules.stacked_mnist import StackedMNISTDataModule
 from src.devices import best_device
 from src.errors import InputError
-from src.figures import draw_evaluation
+from src.figures import draw_evaluation, draw_modes
 from src.files import write_atomically
 from src.generate import rebuild, sample
 from src.images import Labelled
-from src.metrics.cache import Row
+from src.metrics.cache import Row, md5_of_data
 from src.metrics.judges import Judges, load_judges
-from src.metrics.panel import METRICS, accuracy_per_class, confusion, require_enough
+from src.metrics.modes import count_modes, count_once, digit_judges, read_modes
+from src.metrics.panel import METRICS, accuracy_per_class, confusion, noise, require_enough
 from src.metrics.real import Real, judge_real
 from src.runs import find_checkpoint
 from src.samples import read_samples
@@ -43,6 +47,16 @@ class Subject(NamedTuple):
     source: dict[str, Any]
 
 
+class Findings(NamedTuple):
+    """What was measured, and how to draw it."""
+
+    rows: dict[str, Row]
+    md5s: dict[str, str]  # of the real parts
+    details: dict[str, Any]  # for the report
+    draw: Callable[..., None]  # to a path, with a title
+    cas_seconds: float = 0.0
+
+
 def evaluate(cfg: DictConfig) -> None:
     """Print the panel, and write ``metrics.json`` and ``evaluation.png``."""
     started = perf_counter()
@@ -51,6 +65,30 @@ def evaluate(cfg: DictConfig) -> None:
             "task=evaluate judges one thing: type either ckpt=PATH, ckpt=latest or samples=FILE"
         )
     subject = from_file(cfg) if cfg.samples else from_checkpoint(cfg)
+    found = (measure_modes if is_stacked(subject.datamodule) else measure_classes)(cfg, subject)
+    seconds = perf_counter() - started - found.cas_seconds
+    n, cas_seeds = len(subject.images.labels), found.details["cas_seeds"]
+    report = {
+        "source": subject.source,
+        "data": {"name": subject.datamodule.data_name, "md5": found.md5s},
+        "n": n,
+        "judges": {role: vars(record) for role, record in subject.judges.records.items()},
+        "version": versions(),
+        "seconds": {"panel": seconds, "cas": found.cas_seconds},
+        "rows": found.rows,
+        **found.details,
+    }
+    folder = Path(cfg.run_dir)
+    (folder / "metrics.json").write_text(json.dumps(report, indent=2))
+    found.draw(folder / "evaluation.png", title=title(report))
+    show(table(report))
+    log.info(f"in {folder}: metrics.json, evaluation.png")
+    if "ckpt" in subject.source:
+        keep_in_run(Path(subject.source["ckpt"]).parents[1], folder, n=n, cas_seeds=cas_seeds)
+
+
+def measure_classes(cfg: DictConfig, subject: Subject) -> Findings:
+    """The panel for images of labelled classes."""
     parts, remembered = subject.datamodule.parts, Path(cfg.data_dir) / "judged"
     log.info("reading real images, which takes a minute or two and is then remembered")
     real = judge_real(subject.judges, **parts, folder=remembered)
@@ -60,26 +98,38 @@ def evaluate(cfg: DictConfig) -> None:
     rows = {"generated": real.measure(fake, found), "real": real.floor(n), "noise": real.ceiling(n)}
     panel_done = perf_counter()
     add_cas(rows, real, subject.images, n_seeds=cfg.cas_seeds)
-    report = {
-        "source": subject.source,
-        "data": {"name": subject.datamodule.data_name, "md5": real.md5s},
-        "n": n,
+    details = {
         "cas_seeds": cfg.cas_seeds,
-        "judges": {role: vars(record) for role, record in real.judges.records.items()},
-        "version": versions(),
-        "seconds": {"panel": panel_done - started, "cas": perf_counter() - panel_done},
-        "rows": rows,
         "label_accuracy_per_class": accuracy_per_class(fake),
         "confusion": confusion(fake, n_classes=real.n_classes).tolist(),
     }
-    folder = Path(cfg.run_dir)
-    (folder / "metrics.json").write_text(json.dumps(report, indent=2))
-    picture = folder / "evaluation.png"
-    draw_evaluation(picture, fake, real.train.images, found["pixels"], rows, title=title(report))
-    show(table(report))
-    log.info(f"in {folder}: metrics.json, evaluation.png")
-    if "ckpt" in subject.source:
-        keep_in_run(Path(subject.source["ckpt"]).parents[1], folder, n=n, cas_seeds=cfg.cas_seeds)
+    draw = partial(
+        draw_evaluation, fake=fake, train=real.train.images, found=found["pixels"], rows=rows
+    )
+    return Findings(rows, real.md5s, details, draw, cas_seconds=perf_counter() - panel_done)
+
+
+def measure_modes(cfg: DictConfig, subject: Subject) -> Findings:
+    """The same for stacked digits; the judges' classifier of labels reads each channel."""
+    images, test = subject.images.images, subject.datamodule.parts["test"]
+    if len(images) != len(test.labels):
+        raise InputError(
+            f"{len(images)} images do not compare with {len(test.labels)} test triples, for modes "
+            f"and kl depend on their number: give {len(test.labels)}"
+        )
+    log.info("reading three digits of each image")
+    once = partial(count_once, subject.judges, folder=Path(cfg.data_dir) / "judged")
+    rows = {
+        "generated": count_modes(read_modes(subject.judges, images)),
+        "real": once(test),
+        "noise": once(noise(len(images), like=test, n_classes=1)),
+    }
+    draw = partial(draw_modes, images=images, rows=rows)
+    return Findings(rows, {"test": md5_of_data(test)}, {"cas_seeds": 0}, draw)
+
+
+def is_stacked(datamodule: InMemoryDataModule) -> bool:
+    return isinstance(datamodule, StackedMNISTDataModule)
 
 
 def from_file(cfg: DictConfig) -> Subject:
@@ -87,20 +137,21 @@ def from_file(cfg: DictConfig) -> Subject:
     judges = judges_of(cfg, datamodule)
     shape = tuple(datamodule.test_set.images.shape[1:])
     images = read_samples(Path(cfg.samples), shape=shape, n_classes=datamodule.n_classes)
-    require_enough(images.labels, n_classes=judges.n_classes, what=f"samples={cfg.samples}")
+    require_enough(images.labels, n_classes=datamodule.n_classes, what=f"samples={cfg.samples}")
     return Subject(images, datamodule, judges, {"samples": cfg.samples})
 
 
 def from_checkpoint(cfg: DictConfig) -> Subject:
-    """``n`` images of each class, the classes in turn."""
+    """``n`` of each class, the classes in turn; of stacked digits as many as test triples."""
     path = find_checkpoint(cfg.ckpt, logs=Path(cfg.work_dir) / "logs")
     log.info(f"judging {path}")
     checkpoint = load_checkpoint(path)
     gan = rebuild(checkpoint, path=path)
     datamodule = data_of(cfg, gan.hparams["datamodule"])
     judges = judges_of(cfg, datamodule)
-    labels = torch.arange(cfg.n * gan.n_classes) % gan.n_classes
-    require_enough(labels, n_classes=judges.n_classes, what=f"n={cfg.n}")
+    n = len(datamodule.test_set) if is_stacked(datamodule) else cfg.n * gan.n_classes
+    labels = torch.arange(n) % gan.n_classes
+    require_enough(labels, n_classes=datamodule.n_classes, what=f"n={cfg.n}")
     images = torch.cat(list(sample(gan, labels, seed=cfg.seed)))
     source = {
         "ckpt": str(path.absolute()), "epoch": checkpoint["epoch"],
@@ -129,6 +180,8 @@ def data_of(cfg: DictConfig, trained_on: dict[str, Any]) -> InMemoryDataModule:
 
 def judges_of(cfg: DictConfig, datamodule: InMemoryDataModule) -> Judges:
     """Ready before anything is generated, as is a test split that is large enough."""
+    if is_stacked(datamodule):
+        return digit_judges(data_dir=Path(cfg.data_dir), device=best_device())
     labels = datamodule.test_set.labels
     require_enough(labels, n_classes=datamodule.n_classes, what="the test split")
     return load_judges(

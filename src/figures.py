@@ -45,6 +45,17 @@ def draw_evaluation(
     figure.savefig(path, dpi=100)
 
 
+def draw_modes(path: Path, images: Tensor, rows: Mapping[str, Row], *, title: str) -> None:
+    """The first of stacked digits (N, 3, H, W), and how their numbers compare."""
+    figure = Figure(figsize=(17, 8), layout="constrained")
+    figure.suptitle(title)
+    left, right = figure.subplots(1, 2)
+    left.imshow(grid(images[:196], columns=14, scale=1))
+    left.set_axis_off()
+    draw_bars(right, rows)
+    figure.savefig(path, dpi=100)
+
+
 def at_random(fake: Judged, n_classes: int) -> Tensor:
     """The first ones of each class, for their order is random, (K * COLUMNS, C, H, W)."""
     rows = [(fake.labels == label).nonzero().squeeze(1)[:COLUMNS] for label in range(n_classes)]
@@ -128,23 +139,27 @@ def place(value: float, real: float, noise: float, *, metric: Metric) -> float:
     return min(1.0, max(0.0, (value - noise) / (real - noise)))
 
 
-QUALITY = {"fid_cnn": True, "label_accuracy": False, "coverage": False}  # logarithmic or not
+QUALITY = {  # logarithmic or not
+    "fid_cnn": True, "label_accuracy": False, "coverage": False, "modes": False, "kl": True,
+}  # fmt: skip
 AXES = {"seconds": "seconds of training", "images": "real images seen"}
 
 
 def draw_quality(path: Path, curves: Mapping[str, Curve]) -> None:
     """Quality on the validation images against time and against images seen, a line per run."""
     figure = Figure(figsize=(11, 9), layout="constrained")
-    grid_of_axes = figure.subplots(len(QUALITY), len(AXES), sharey="row", sharex="col")
-    for row, (metric, is_logarithmic) in zip(grid_of_axes, QUALITY.items(), strict=True):
+    points = [point for curve in curves.values() for point in curve]
+    shown = [metric for metric in QUALITY if any(metric in point for point in points)]
+    grid_of_axes = figure.subplots(len(shown), len(AXES), sharey="row", sharex="col", squeeze=False)
+    for row, metric in zip(grid_of_axes, shown, strict=True):
         for axes, x in zip(row, AXES, strict=True):
             for i, (name, curve) in enumerate(curves.items()):
-                values = [point[metric] for point in curve]
-                axes.plot([point[x] for point in curve], values, f".-C{i}", label=name)
-            floors = {point[f"real_{metric}"] for curve in curves.values() for point in curve}
-            for floor in floors:
+                measured = [point for point in curve if metric in point]
+                values = [point[metric] for point in measured]
+                axes.plot([point[x] for point in measured], values, f".-C{i}", label=name)
+            for floor in {point[f"real_{metric}"] for point in points if metric in point}:
                 axes.axhline(floor, color="gray", linestyle=":", label="real images")
-            axes.set(yscale="log" if is_logarithmic else "linear", ylabel=metric)
+            axes.set(yscale="log" if QUALITY[metric] else "linear", ylabel=metric)
             axes.grid(alpha=0.3)
     for axes, label in zip(grid_of_axes[-1], AXES.values(), strict=True):
         axes.set_xlabel(label)

@@ -46,7 +46,7 @@ def train(cfg: DictConfig) -> float | None:
     finally:
         close_wandb()
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        show(report(Path(cfg.run_dir), metrics))
+        show(report(Path(cfg.run_dir), metrics, n_classes=cfg.model.n_classes))
     return None if trainer.fast_dev_run else read(metrics, cfg.optimized_metric)  # type: ignore[attr-defined]
 
 
@@ -126,9 +126,10 @@ def read(metrics: dict[str, Any], name: str | None) -> float | None:
     return float(metrics[name])
 
 
-def report(run_dir: Path, metrics: dict[str, Any]) -> Panel:
+def report(run_dir: Path, metrics: dict[str, Any], *, n_classes: int) -> Panel:
     """Where everything is, the final losses, and what to type next."""
     run = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
+    labels = " labels=5" if n_classes > 5 else ""
     losses = Table.grid(padding=(0, 2))
     losses.add_row("loss of", "generator", "discriminator")
     for split in ("train", "val", "test"):
@@ -137,7 +138,7 @@ def report(run_dir: Path, metrics: dict[str, Any]) -> Panel:
     lines = [
         *beside_real(metrics),
         "\nlook at samples.gif, curves.png and samples/ in the run folder, or type",
-        f"  python run.py task=generate labels=5 ckpt={run}",
+        f"  python run.py task=generate{labels} ckpt={run}",
         f"  python run.py task=evaluate ckpt={run}",
         f"  python run.py resume={run} trainer.max_epochs=N",
     ]

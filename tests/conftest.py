@@ -1,6 +1,6 @@
 """The command line without a process: compose what a user types, in a temporary folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,9 @@ from omegaconf import DictConfig, open_dict
 from src import train_judge
 from src.command_line import CONFIGS, translate
 from src.config import prepare
+from src.datamodules.mnist import MNISTDataModule
+from src.datamodules.stacked_mnist import StackedMNISTDataModule
+from src.images import Labelled
 
 Compose = Callable[..., DictConfig]
 
@@ -53,3 +56,27 @@ def judged_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cfg = compose_in(folder, "task=train_judge", *BARS, f"data_dir={folder}", "seed=0")
         train_judge.train_judge(cfg)
     return folder
+
+
+N_STACKED = 70  # validation triples, and test triples
+STACKED = [
+    "experiment=stacked_mnist", f"datamodule.train_val_test_split=[256,{N_STACKED},{N_STACKED}]",
+    f"callbacks.quality.n={N_STACKED}", "logger=csv", "ignore_warnings=true",
+]  # fmt: skip
+
+
+def numbered_digits(part: str) -> Labelled:
+    """Sixty training images whose every pixel is their number, twenty test images from 100 on."""
+    numbers = torch.arange(60) if part == "train" else torch.arange(100, 120)
+    images = numbers.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28).contiguous()
+    return Labelled(images, numbers % 10)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Iterator[None]:
+    """The numbered digits instead of MNIST's files, fifty for training and ten for validation."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MNISTDataModule, "prepare_data", lambda self: None)
+        patch.setattr(MNISTDataModule, "read", lambda self, part: numbered_digits(part))
+        patch.setattr(StackedMNISTDataModule, "n_validation_digits", 10)
+        yield

@@ -72,6 +72,16 @@ COMMANDS: list[tuple[str, dict[str, Any]]] = [
     ("trainer.fast_dev_run=3 trainer.gpus=1", {"trainer.fast_dev_run": 3, "trainer.gpus": 0}),
     ("trainer.precision=bf16-mixed", {"trainer.precision": "bf16-mixed"}),
     ("print_config=false", {"print_config": False}),
+    (
+        "experiment=stacked_mnist",
+        {
+            "model.generator.n_classes": 1,
+            "model.discriminator.channels": 3,
+            "model.loss._target_": "src.losses.Relativistic",
+            "model.schedules.lr.points": [[500_000, 1.0], [1_000_000, 0.0]],
+            "callbacks.best_checkpoint.monitor": "val/kl",
+        },
+    ),
     ("hparams_search=mnist_grid", {"optimized_metric": "val/fid_cnn"}),
     ("task=evaluate ckpt=x", {"task": "evaluate", "n": 5_000, "cas_seeds": 3, "samples": None}),
     ("task=compare runs=[a,b]", {"task": "compare", "runs": ["a", "b"]}),
@@ -112,10 +122,11 @@ def options(group: str) -> list[str]:
 
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_each_experiment_builds_and_generates_digits(typed: Compose, experiment: str) -> None:
-    gan = build_model(typed(f"experiment={experiment}"))
-    labels = torch.arange(10)
+    cfg = typed(f"experiment={experiment}")
+    gan = build_model(cfg)
+    labels = torch.arange(10) % cfg.datamodule.n_classes
     images = gan.generate(torch.randn(10, gan.latent_dim), labels)
-    assert images.shape == (10, 1, 28, 28)
+    assert images.shape == (10, cfg.datamodule.channels, 28, 28)
     assert images.dtype == torch.uint8
 
 

@@ -1,19 +1,22 @@
 """From a checkpoint or a file to a report that a person and a program can read."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from src.errors import InputError
 from src.evaluate import evaluate
-from src.generate import generate
+from src.generate import generate, load_gan, sample
+from src.metrics.modes import count_modes, digit_judges, read_modes
 from src.metrics.panel import METRICS
 from src.train import train
-from tests.conftest import BARS, Compose, compose_in
+from tests.conftest import BARS, N_STACKED, STACKED, Compose, compose_in
 
 N = 70  # per class
 
@@ -44,7 +47,7 @@ def test_the_report_says_what_was_measured_and_by_whom(
 ) -> None:
     rows = report["rows"]
     assert set(rows) == {"generated", "real", "noise"}
-    assert all(set(METRICS) <= set(row) for row in rows.values())
+    assert all(set(METRICS) - {"modes", "kl"} <= set(row) for row in rows.values())
     assert report["n"] == 10 * N
     assert report["source"] == {
         "ckpt": str(trained / "checkpoints" / "last.ckpt"), "epoch": 0, "step": 23, "seed": 3,
@@ -134,3 +137,39 @@ def test_a_test_split_that_is_too_small_is_refused(
     small = ["datamodule=synthetic", split, f"samples={tmp_path / 'black.npz'}", "cas_seeds=0"]
     with pytest.raises(InputError, match="the test split has 25 images of class"):
         evaluate(typed("task=evaluate", *small, f"data_dir={judged_data}"))
+
+
+@pytest.fixture(scope="module")
+def stacked(tmp_path_factory: pytest.TempPathFactory, digits: None) -> Path:
+    folder = tmp_path_factory.mktemp("stacked")
+    train(compose_in(folder, *STACKED, "trainer.max_steps=1", f"data_dir={folder}"))
+    return folder
+
+
+def test_stacked_digits_are_judged_by_their_modes(
+    stacked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = report_on(tmp_path, stacked, f"ckpt={stacked}", "seed=3")
+    gan, judges = load_gan(stacked / "checkpoints" / "last.ckpt"), digit_judges(data_dir=stacked)
+    (images,) = sample(gan, torch.zeros(N_STACKED, dtype=torch.int64), seed=3)
+    assert report["rows"]["generated"] == count_modes(read_modes(judges, images))
+    assert report["rows"]["real"]["modes"] <= N_STACKED == report["n"]
+    assert report["rows"]["noise"] == {"modes": 1, "kl": pytest.approx(math.log(1_000))}
+    assert report == json.loads((stacked / "evaluation.json").read_text())
+    with Image.open(stacked / "evaluation.png") as picture:
+        assert picture.size == (1_700, 800)
+    assert "kl, to equally many of each" in capsys.readouterr().out
+
+
+def test_a_file_of_stacked_digits_scores_as_the_checkpoint_does(
+    stacked: Path, tmp_path: Path
+) -> None:
+    of_run = report_on(tmp_path, stacked, f"ckpt={stacked}", "seed=3")["rows"]
+    for n in (N_STACKED, N_STACKED + 1):
+        generate(compose_in(tmp_path, "task=generate", f"ckpt={stacked}", f"n={n}", "seed=3"))
+        file = [*STACKED, f"samples={tmp_path / 'samples.npz'}"]
+        if n == N_STACKED:
+            assert report_on(tmp_path, stacked, *file)["rows"] == of_run
+        else:
+            with pytest.raises(InputError, match="71 images do not compare with 70 test triples"):
+                report_on(tmp_path, stacked, *file)

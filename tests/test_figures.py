@@ -1,11 +1,12 @@
 """What the pictures show: the right images in the right rows, and bars at the right length."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
-from src.figures import COLUMNS, at_random, least_confident, pairs, place
+from src.figures import COLUMNS, at_random, draw_quality, least_confident, pairs, place
 from src.metrics.judges import Judged
 from src.metrics.neighbours import Nearest
 from src.metrics.panel import METRICS, Metric
@@ -64,3 +65,11 @@ def test_what_should_be_like_real_may_miss_it_on_either_side() -> None:
     metric = METRICS["diversity"]
     lengths = [place(value, real=1.0, noise=0.5, metric=metric) for value in (0.9, 1.1, 3.0)]
     assert lengths == pytest.approx([0.8, 0.8, 0])
+
+
+def test_curves_of_different_metrics_share_a_picture(tmp_path: Path) -> None:
+    x = {"seconds": 1.0, "images": 64.0}
+    stacked = [x | {"modes": 9.0, "real_modes": 1000.0, "kl": 5.0, "real_kl": 0.02}]
+    single = [x | {"fid_cnn": 4.0, "real_fid_cnn": 0.1}]
+    draw_quality(tmp_path / "quality.png", {"a": stacked, "b": single})
+    assert (tmp_path / "quality.png").stat().st_size > 1_000

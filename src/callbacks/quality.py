@@ -3,10 +3,10 @@
 import csv
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -29,7 +29,6 @@ from src.models.gan import ConditionalGAN
 from src.networks.classifier import Classifier
 
 log = logging.getLogger(__name__)
-MEASURED = "fid_cnn", "label_accuracy", "coverage"
 
 
 class Quality(Callback):
@@ -41,6 +40,8 @@ class Quality(Callback):
     balanced, the latents the same every time, the reference is the validation part. Every rank
     generates and judges a part of the images; the result is that of one process.
     """
+
+    measured: ClassVar[tuple[str, ...]] = ("fid_cnn", "label_accuracy", "coverage")
 
     def __init__(
         self, run_dir: str | Path, data_dir: str | Path, every_n_epochs: int = 5, n: int = 10_000
@@ -83,17 +84,21 @@ class Quality(Callback):
         if trainer.fast_dev_run or not isinstance(data, InMemoryDataModule):  # type: ignore[attr-defined]
             return
         try:
-            require_enough_real(data)
-            self.judges = load_judges(
-                data.data_name,
-                n_classes=data.n_classes,
-                channels=data.channels,
-                data_dir=self.data_dir,
-                device=str(trainer.strategy.root_device),
-            )
+            self.judges = self.find_judges(data, device=str(trainer.strategy.root_device))
         except NoJudgesError as error:
             if trainer.is_global_zero:
-                log.warning("val/fid_cnn is not measured: %s", error)
+                log.warning("val/%s is not measured: %s", self.measured[0], error)
+
+    def find_judges(self, data: InMemoryDataModule, *, device: str) -> Judges:
+        """Those of the data set, if it is large enough for them."""
+        require_enough_real(data)
+        return load_judges(
+            data.data_name,
+            n_classes=data.n_classes,
+            channels=data.channels,
+            data_dir=self.data_dir,
+            device=device,
+        )
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -101,7 +106,7 @@ class Quality(Callback):
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for name in MEASURED:  # what is there afterwards is fresh, as BestCheckpoint needs it
+        for name in self.measured:  # what is there afterwards is fresh, as BestCheckpoint needs it
             trainer.callback_metrics.pop(f"val/{name}", None)
 
     on_validation_start = on_train_epoch_start
@@ -128,30 +133,39 @@ class Quality(Callback):
             "epoch": epochs(trainer), "step": trainer.global_step,
             "images": images_seen(trainer), "seconds": self.seconds,
         }  # fmt: skip
-        fake = self.judge(trainer, pl_module, self.judges)
-        if trainer.is_global_zero:
-            row |= self.compare(fake, trainer.datamodule, self.judges)  # type: ignore[attr-defined]
+        row |= self.numbers(trainer, pl_module, self.judges)
         row = trainer.strategy.broadcast(row)
         self.history.append(row | {"evaluation_seconds": perf_counter() - started_at})
         self.report(trainer)
         self.started_at += perf_counter() - started_at
 
+    def numbers(self, trainer: pl.Trainer, gan: ConditionalGAN, judges: Judges) -> Row:
+        """What is ``measured``, and the same of real images as ``real_...``; rank 0 knows it."""
+        fake = self.judge(trainer, gan, judges)
+        if not trainer.is_global_zero:
+            return {}
+        return self.compare(fake, trainer.datamodule, judges)  # type: ignore[attr-defined]
+
     def judge(self, trainer: pl.Trainer, gan: ConditionalGAN, judges: Judges) -> Judged:
-        """All images, of which each rank makes and judges every ``world_size``-th chunk."""
-        generator = torch.Generator().manual_seed(0)
-        latents = torch.randn(self.n, gan.latent_dim, generator=generator)
+        """All images, of which each rank judges its share."""
         labels = torch.arange(self.n) % gan.n_classes
         features = torch.zeros(self.n, judges.features.n_features)
         predictions, confidence = torch.zeros(self.n, dtype=torch.long), torch.zeros(self.n)
+        for rows, fake in self.share(trainer, gan):
+            features[rows], predictions[rows], confidence[rows] = judges.read(fake)[2:]
+        total = [self.sum_over_ranks(trainer, part) for part in (features, predictions, confidence)]
+        return Judged(torch.empty(self.n, 0), labels, *total)
+
+    def share(self, trainer: pl.Trainer, gan: ConditionalGAN) -> Iterator[tuple[Tensor, Labelled]]:
+        """This rank's images, every ``world_size``-th chunk, after their places among all."""
+        generator = torch.Generator().manual_seed(0)
+        latents = torch.randn(self.n, gan.latent_dim, generator=generator)
+        labels = torch.arange(self.n) % gan.n_classes
         for buffer in gan.sampler.buffers():  # each rank's batch normalization has its own
             buffer.copy_(trainer.strategy.broadcast(buffer))
         chunks = torch.arange(self.n).split(CHUNK)
         for rows in chunks[trainer.global_rank :: trainer.world_size]:
-            images = gan.generate(latents[rows], labels[rows])
-            seen = judges.read(Labelled(images, labels[rows]))
-            features[rows], predictions[rows], confidence[rows] = seen[2:]
-        total = [self.sum_over_ranks(trainer, part) for part in (features, predictions, confidence)]
-        return Judged(torch.empty(self.n, 0), labels, *total)
+            yield rows, Labelled(gan.generate(latents[rows], labels[rows]), labels[rows])
 
     def sum_over_ranks(self, trainer: pl.Trainer, values: Tensor) -> Tensor:
         """Of which all but one are zero at each place, so that the sum is exact."""
@@ -171,8 +185,8 @@ class Quality(Callback):
         if not self.history:
             return {}
         row = self.history[-1]
-        values = {f"val/{name}": row[name] for name in MEASURED}
-        return values | {f"real/{name}": row[f"real_{name}"] for name in MEASURED}
+        values = {f"val/{name}": row[name] for name in self.measured}
+        return values | {f"real/{name}": row[f"real_{name}"] for name in self.measured}
 
     def report(self, trainer: pl.Trainer) -> None:
         publish(trainer, self.latest)
@@ -187,9 +201,10 @@ class Quality(Callback):
 
 def beside_real(metrics: Mapping[str, Any]) -> list[str]:
     """What was measured last, if anything was, each with what real images score."""
+    names = [key.removeprefix("real/") for key in metrics if key.startswith("real/")]
     return [
         f"{name} {metrics[f'val/{name}']:.3f} (real {metrics[f'real/{name}']:.3f})"
-        for name in MEASURED
+        for name in names
         if f"val/{name}" in metrics
     ]
 

@@ -17,6 +17,7 @@ from src.models.gan import ConditionalGAN
 class SampleGrid(Callback):
     """After each epoch, one column per class and one fixed latent per row, so that epochs compare.
 
+    Images of a single class, ``rows`` in all, fill ten columns.
     Writes ``folder/epoch_0001.png`` and so on, shows the grid as ``gen_imgs`` in every logger
     that takes images, and at the end joins all epochs to ``folder/../samples.gif``.
     """
@@ -40,7 +41,7 @@ class SampleGrid(Callback):
         latents = torch.randn(self.rows, gan.latent_dim, generator=fixed)
         labels = torch.arange(gan.n_classes).repeat(self.rows)
         images = gan.generate(latents.repeat_interleave(gan.n_classes, dim=0), labels)
-        return grid(images, columns=gan.n_classes)
+        return grid(images, columns=gan.n_classes if gan.n_classes > 1 else 10)
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -68,7 +69,7 @@ def write_film(folder: Path, *, seconds: float = 10.0) -> None:
     paths = sorted(folder.glob("epoch_*.png"))
     if not paths:
         return
-    frames = [Image.open(path).convert("L") for path in paths]
+    frames = [Image.open(path).quantize() for path in paths]
     duration = [max(50, round(1000 * seconds / len(frames)))] * len(frames)
     duration[-1] += 1500
     frames[0].save(

@@ -63,6 +63,8 @@ METRICS = {
     "memorization_features": Metric("memorization, features", "like real"),
     "c_t_pixels": Metric("C_T, pixels", "like real", digits=1),
     "c_t_features": Metric("C_T, features", "like real", digits=1),
+    "modes": Metric("modes, of 1,000", "higher", digits=0),
+    "kl": Metric("kl, to equally many of each", "lower", digits=4, is_distance=True),
 }
 
 

@@ -1,0 +1,47 @@
+"""How many modes of stacked digits are generated, measured while training."""
+
+import pytorch_lightning as pl
+import torch
+from typing_extensions import override
+
+from src.callbacks.quality import Quality
+from src.datamodules.in_memory import InMemoryDataModule
+from src.datamodules.stacked_mnist import StackedMNISTDataModule
+from src.errors import InputError
+from src.metrics.cache import Row
+from src.metrics.judges import Judges, NoJudgesError
+from src.metrics.modes import count_modes, count_once, digit_judges, read_modes
+from src.models.gan import ConditionalGAN
+
+
+class Modes(Quality):
+    """Quality of stacked digits: ``val/modes`` and ``val/kl``, at the same times and places.
+
+    The real ones are the validation triples, of which there must be ``n``, for both numbers depend
+    on how many images there are.
+    """
+
+    measured = "modes", "kl"
+
+    @override
+    def find_judges(self, data: InMemoryDataModule, *, device: str) -> Judges:
+        if not isinstance(data, StackedMNISTDataModule):
+            raise NoJudgesError("only datamodule=stacked_mnist has modes: type callbacks=default")
+        if len(data.val_set) != self.n:
+            raise InputError(
+                f"callbacks.quality.n={self.n} does not compare with {len(data.val_set)} "
+                f"validation triples: type callbacks.quality.n={len(data.val_set)}"
+            )
+        return digit_judges(data_dir=self.data_dir, device=device)
+
+    @override
+    def numbers(self, trainer: pl.Trainer, gan: ConditionalGAN, judges: Judges) -> Row:
+        modes = torch.zeros(self.n, dtype=torch.int64)
+        for rows, fake in self.share(trainer, gan):
+            modes[rows] = read_modes(judges, fake.images)
+        modes = self.sum_over_ranks(trainer, modes)
+        if not trainer.is_global_zero:
+            return {}
+        val = trainer.datamodule.parts["val"]  # type: ignore[attr-defined]
+        floor = count_once(judges, val, folder=self.data_dir / "judged")
+        return count_modes(modes) | {f"real_{name}": value for name, value in floor.items()}

@@ -1,0 +1,94 @@
+"""Modes while training: measured when quality is, on the averaged generator, beside real ones."""
+
+import csv
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from src.build import build_datamodule, build_model
+from src.callbacks.modes import Modes
+from src.datamodules.in_memory import InMemoryDataModule
+from src.errors import InputError
+from src.generate import load_gan
+from src.metrics.modes import count_modes, digit_judges, read_modes
+from src.train import train
+from tests.conftest import BARS, N_STACKED, STACKED, Compose, compose_in
+
+pytestmark = pytest.mark.usefixtures("digits")
+TINY = [*STACKED, "trainer.max_epochs=3", "callbacks.quality.every_n_epochs=2"]
+
+
+def rows(path: Path) -> list[dict[str, float]]:
+    with path.open() as file:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, digits: None) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    train(compose_in(folder, *TINY, f"data_dir={folder}"))
+    return folder
+
+
+def test_it_goes_to_the_csv_and_the_loggers_with_seconds_and_images(run: Path) -> None:
+    table = rows(run / "quality.csv")
+    assert [(row["epoch"], row["images"]) for row in table] == [(2, 512), (3, 768)]
+    assert 0 < table[0]["seconds"] < table[1]["seconds"]
+    logged = [row for row in rows(run / "metrics.csv") if "val/kl" in row]
+    for row, kept in zip(logged, table, strict=True):
+        for name in ("modes", "kl"):
+            assert row[f"val/{name}"] == pytest.approx(kept[name])
+            assert row[f"real/{name}"] == pytest.approx(kept[f"real_{name}"])
+    assert (run / "quality.png").stat().st_size > 1_000
+
+
+def test_it_is_what_the_judge_reads_in_fixed_images_and_in_validation_triples(run: Path) -> None:
+    gan, judges = load_gan(run / "checkpoints" / "last.ckpt"), digit_judges(data_dir=run)
+    assert gan.ema is not None
+    latents = torch.randn(N_STACKED, gan.latent_dim, generator=torch.Generator().manual_seed(0))
+    fake = gan.generate(latents, torch.zeros(N_STACKED, dtype=torch.int64))
+    datamodule = build_datamodule(compose_in(run, *STACKED))
+    assert isinstance(datamodule, InMemoryDataModule)
+    datamodule.setup("fit")
+    kept = rows(run / "quality.csv")[-1]
+    for prefix, images in (("", fake), ("real_", datamodule.parts["val"].images)):
+        for name, value in count_modes(read_modes(judges, images)).items():
+            assert kept[f"{prefix}{name}"] == pytest.approx(value)
+
+
+def test_the_best_checkpoint_has_the_lowest_divergence(run: Path) -> None:
+    best = min(rows(run / "quality.csv"), key=lambda row: row["kl"])
+    names = [path.stem for path in (run / "checkpoints").glob("best-*.ckpt")]
+    assert names == [f"best-{int(best['step']):09d}"]
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_share_the_images_that_one_process_makes(typed: Compose, world_size: int) -> None:
+    modes, gan = Modes("unused", "unused", n=2_500), build_model(typed(*STACKED))
+    strategy = SimpleNamespace(broadcast=lambda buffer: buffer)
+
+    def made_by(rank: int, of: int) -> Iterator[tuple[int, torch.Tensor]]:
+        trainer: Any = SimpleNamespace(global_rank=rank, world_size=of, strategy=strategy)
+        for rows, fake in modes.share(trainer, gan):
+            yield from zip(rows.tolist(), fake.images, strict=True)
+
+    alone = dict(made_by(0, of=1))
+    together = [pair for rank in range(world_size) for pair in made_by(rank, of=world_size)]
+    assert sorted(row for row, _ in together) == list(alone) == list(range(2_500))
+    assert all(torch.equal(image, alone[row]) for row, image in together)
+
+
+def test_another_number_of_real_triples_is_refused(typed: Compose) -> None:
+    with pytest.raises(InputError, match=r"n=69 .* 70 validation triples: type callbacks.quality"):
+        train(typed(*TINY, "callbacks.quality.n=69"))
+
+
+def test_other_data_have_no_modes(typed: Compose, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        train(typed(*BARS, "callbacks=modes", "trainer.max_steps=1", "ignore_warnings=true"))
+    assert "val/modes is not measured: only datamodule=stacked_mnist has modes" in caplog.text
