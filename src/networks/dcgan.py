@@ -36,7 +36,7 @@ class Generator(nn.Module):
         latent_dim: int,
         channels: int,
         img_size: int,
-        widths: Sequence[int] = (64, 32),
+        widths: Sequence[int] = (96, 32),
         conditioning: Literal["concat", "conditional_norm"] = "conditional_norm",
         norm: Literal["batch", "none"] = "batch",
         tanh: bool = True,

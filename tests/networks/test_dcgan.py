@@ -45,9 +45,9 @@ def count(network: nn.Module) -> int:
 
 def test_parameter_counts() -> None:
     # project + by-class gains and biases + 4 x 4 upsampling + 4 x 4 to one channel
-    assert count(make_generator()) == 100 * 64 * 49 + 2 * 10 * 96 + 64 * 32 * 16 + 32 * 16 + 1
-    assert count(make_generator()) == 348_801
-    assert count(make_generator(conditioning="concat")) == 378_533
+    assert count(make_generator()) == 100 * 96 * 49 + 2 * 10 * 128 + 96 * 32 * 16 + 32 * 16 + 1
+    assert count(make_generator()) == 522_625
+    assert count(make_generator(conditioning="concat")) == 567_461
     assert [count(make_discriminator(head=head)) for head in HEADS] == [44_049, 20_785, 44_059]
 
 
