@@ -33,7 +33,7 @@ from omegaconf import DictConfig, OmegaConf
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.speedrun import last_words, line, start, table
+from benchmarks.speedrun import TARGET, last_words, line, start, table
 from src.command_line import errors_as_sentences
 from src.compare import read_curve
 from src.config import plain
@@ -50,7 +50,7 @@ OPTIONS = [
     "trainer.limit_val_batches=0", "callbacks=default", "~callbacks.model_checkpoint",
     "~callbacks.best_checkpoint", "~callbacks.sample_grid",
 ]  # fmt: skip
-COLUMNS = ["row", "images", "seconds", *QUALITY, "fid_cnn / flagship's"]
+COLUMNS = ["row", "images", "seconds", *TARGET, "fid_cnn / flagship's"]
 
 
 def rows(flagship: DictConfig) -> dict[str, list[str]]:
@@ -190,7 +190,7 @@ def cells(name: str, results: Mapping[str, Curve]) -> list[str]:
     points, flagship = results[name], results[FLAGSHIP]
     if not points:
         return [name, "did not finish", *[""] * (len(COLUMNS) - 2)]
-    columns = {"images": 0, "seconds": 0} | {each: METRICS[each].digits for each in QUALITY}
+    columns = {"images": 0, "seconds": 0} | {each: METRICS[each].digits for each in TARGET}
     values = [spread([point[column] for point in points], n) for column, n in columns.items()]
     fids = [mean(point["fid_cnn"] for point in each) for each in (points, flagship) if each]
     return [name, *values, f"{fids[0] / fids[1]:.2f}" if len(fids) == 2 else ""]
@@ -205,15 +205,15 @@ def spread(values: Sequence[float], digits: int) -> str:
 def draw(path: Path, results: Mapping[str, Curve]) -> None:
     """A dot for each seed, a panel for each metric; dotted is the flagship's mean."""
     figure = Figure(figsize=(12, 1.5 + 0.3 * len(results)), layout="constrained")
-    panels = figure.subplots(1, len(QUALITY), sharey=True)
-    for axes, (metric, is_logarithmic) in zip(panels, QUALITY.items(), strict=True):
+    panels = figure.subplots(1, len(TARGET), sharey=True)
+    for axes, metric in zip(panels, TARGET, strict=True):
         for height, points in enumerate(results.values()):
             axes.plot([point[metric] for point in points], [height] * len(points), "oC0", alpha=0.7)
         if results[FLAGSHIP]:
             middle = mean(point[metric] for point in results[FLAGSHIP])
             axes.axvline(middle, color="gray", linestyle=":")
         axes.set_xlabel(metric)
-        if is_logarithmic:
+        if QUALITY[metric]:
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
             axes.xaxis.set_major_formatter("{x:g}")
