@@ -5,6 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
+import src.resolvers  # noqa: F401
 from src.command_line import errors_as_sentences, hydra_raises, report_errors_again, translate
 
 

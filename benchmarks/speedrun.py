@@ -146,6 +146,7 @@ def is_finished(folder: Path, cfg: DictConfig) -> bool:
             f"{folder} holds a run with another {' and '.join(changed)}: "
             "move it away, or type --again to replace it"
         )
+    print(f"(kept, of {json.loads((folder / 'origin.json').read_text())['commit']}) ", end="")
     return True
 
 
@@ -155,10 +156,11 @@ def race(folder: Path, arguments: Sequence[str], *, again: bool) -> None:
     cfg = compose_in(folder, *arguments)
     if not again and is_finished(folder, cfg):
         return
+    where = origin(cfg)
     code = start(folder, ["print_config=false", *arguments]).wait()
     if code or not (folder / "quality.csv").is_file():
         raise InputError(f"{folder} was not trained and judged: {last_words(folder)}")
-    (folder / "origin.json").write_text(json.dumps(origin(cfg)))
+    (folder / "origin.json").write_text(json.dumps(where))
 
 
 def report(folder: Path, runs: Sequence[Path], beat: Path | None) -> str:

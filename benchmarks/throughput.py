@@ -5,14 +5,15 @@
 
 Four arms train the same networks and objective on the experiment's data for ``steps`` batches, one
 after the other in every round, so that a noisy machine disturbs all alike; medians over rounds are
-reported. Peak memory is that of the whole process.
+reported. Peak memory is that of the process so far.
 
 - fit: ``Trainer.fit`` as ``python run.py logger=csv`` uses it, from an epoch's first batch to its
   last, with the losses' way to metrics.csv; validation, pictures and checkpoints are not timed
 - bare: the same step without Lightning, over the same uint8 tensors (the limit)
-- loader: that bare step, fed by torchvision's dataset with ToTensor and Normalize in a DataLoader
-- first: the same mathematics as one writes it first: that loader, torch's own layers and unfused
-  Adam, real and fake images apart, each penalty and term with forward passes of its own, the
+- loader: that bare step, fed by torchvision's dataset with ToTensor and Normalize in a DataLoader;
+  stacked and synthetic images have none
+- first: the bare loop's mathematics as one writes it first: torch's own layers and unfused Adam,
+  real and fake images apart, each penalty and term with forward passes of its own, the
   discriminator's weight gradients kept in the generator's step, ``.item()`` after every step
 
 ``--profile`` lists instead where the bare and the first step's time goes, by operation.
@@ -43,7 +44,7 @@ from torchvision import datasets, transforms
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from src.build import build_datamodule, build_model, build_trainer
-from src.images import Labelled, to_float
+from src.images import Labelled, Scored, to_float
 from src.losses import Logits
 from src.models.gan import ConditionalGAN, Pace
 from src.networks import conditioning, dcgan, layers, mlp, resnet
@@ -105,10 +106,7 @@ def bare_step(gan: ConditionalGAN) -> Step:
 
 
 def first_step(gan: ConditionalGAN) -> Step:
-    generator_adam, discriminator_adam = (
-        torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.0, 0.99))
-        for network in (gan.generator, gan.discriminator)
-    )
+    generator_optimizer, discriminator_optimizer = map(unfused, gan.configure_optimizers())
     gan.train()
     critic, terms = gan.discriminator, gan.terms.values()
     penalties = [each for penalty in gan.penalties.values() for each in apart(penalty)]
@@ -120,27 +118,41 @@ def first_step(gan: ConditionalGAN) -> Step:
         real, fake = Labelled(images, labels), gan.imagine(labels)
         cut = Labelled(fake.images.detach(), fake.labels)
         loss = gan.loss.discriminator(Logits(critic(*real), critic(*cut)))
-        more = [each(critic, real=gan.score(real), fake=gan.score(cut)) for each in penalties]
+        more = [each(critic, **scored(gan, each, real=real, fake=cut)) for each in penalties]
         more += [
-            each.discriminator(critic, real=gan.score(real), fake=gan.score(cut)) for each in terms
+            each.discriminator(critic, **scored(gan, each, real=real, fake=cut)) for each in terms
         ]
-        learn(discriminator_adam, loss, more)
+        learn(discriminator_optimizer, loss, more)
         if n_batches % gan.discriminator_steps:
             return
-        loss = gan.loss.generator(Logits(critic(*real), critic(*fake)))
+        loss = gan.loss.generator(gan.beside_real(real, critic(*fake)))
         more = [each.generator(critic, real=real, fake=gan.score(fake)) for each in terms]
-        learn(generator_adam, loss, more)
+        learn(generator_optimizer, loss, more)
         if gan.ema is not None:
             gan.ema.update(gan.generator, n_images=len(labels) * gan.discriminator_steps)
 
     return step
 
 
-def learn(adam: torch.optim.Optimizer, loss: Tensor, more: list[Tensor]) -> None:
+def unfused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    settings = {key: value for key, value in optimizer.defaults.items() if key != "fused"}
+    return type(optimizer)(optimizer.param_groups[0]["params"], **settings)
+
+
+def scored(gan: ConditionalGAN, part: Any, **batches: Labelled) -> dict[str, Labelled | Scored]:
+    """The batches, with the discriminator's answers only where ``part`` reads them."""
+    reads = {
+        "real": getattr(part, "needs", "") == "classify" or getattr(part, "reads", "") == "logits",
+        "fake": getattr(part, "fakes", False) or getattr(part, "reads", "") == "logits",
+    }
+    return {name: gan.score(each) if reads[name] else each for name, each in batches.items()}
+
+
+def learn(optimizer: torch.optim.Optimizer, loss: Tensor, more: list[Tensor]) -> None:
     total = sum((each.mean() for each in more), start=loss.mean())
-    adam.zero_grad()
+    optimizer.zero_grad()
     total.backward()
-    adam.step()
+    optimizer.step()
     print(total.item())
 
 
@@ -180,13 +192,13 @@ def with_torchs_layers(step: Step) -> Step:
     return plain
 
 
-def loader(cfg: DictConfig, datamodule: Any) -> Batches:
+def usual_loader(cfg: DictConfig, datamodule: Any) -> Batches | None:
     usual = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
     dataset = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}.get(
         datamodule.data_name
     )
     if dataset is None:
-        return in_memory(*datamodule.train_set[:], cfg.datamodule.batch_size)
+        return None
     images = dataset(cfg.data_dir, train=True, transform=usual)
     return DataLoader(images, batch_size=cfg.datamodule.batch_size, shuffle=True, drop_last=True)
 
@@ -196,15 +208,19 @@ def arms(cfg: DictConfig, steps: int) -> dict[str, Callable[[], float]]:
     datamodule.prepare_data()
     datamodule.setup("fit")
     train, size = datamodule.train_set, cfg.datamodule.batch_size
-    usual = loader(cfg, datamodule)
+    usual = usual_loader(cfg, datamodule)
     models = [build_model(cfg) for _ in range(3)]
     bare, bare_usual = map(bare_step, models[:2])
     first = with_torchs_layers(first_step(models[2]))
+
+    def batches() -> Batches:
+        return islice(in_memory(train.images, train.labels, size), steps)
+
     return {
         "fit": lambda: time_fit(cfg, steps),
-        "bare": lambda: time_loop(islice(in_memory(train.images, train.labels, size), steps), bare),
-        "loader": lambda: time_loop(islice(usual, steps), bare_usual),
-        "first": lambda: time_loop(islice(usual, steps), first),
+        "bare": lambda: time_loop(batches(), bare),
+        "loader": lambda: time_loop(islice(usual, steps) if usual else batches(), bare_usual),
+        "first": lambda: time_loop(batches(), first),
     }
 
 

@@ -10,6 +10,7 @@ from rich import print as show
 from rich.syntax import Syntax
 from rich.tree import Tree
 
+import src.resolvers  # noqa: F401
 from src.errors import InputError
 from src.schema import check
 
@@ -27,29 +28,6 @@ def prepare(cfg: DictConfig) -> None:
         warnings.filterwarnings("ignore")
     if cfg.print_config:
         rank_zero_only(show)(tree(plain(cfg)))
-
-
-def part_of_run(share: float, *, _root_: DictConfig) -> int:
-    """``${part_of_run:0.5}``: the real images in this share of the run, for schedules.
-
-    With both ``trainer.max_epochs`` and ``max_steps``, of the shorter; on one device.
-    """
-    data, trainer = _root_.datamodule, _root_.trainer
-    per_step = data.batch_size * _root_.model.discriminator_steps
-    limits = [
-        (trainer.get("max_epochs"), data.train_val_test_split[0]),
-        (trainer.get("max_steps"), per_step),
-    ]
-    lengths = [count * size for count, size in limits if count is not None and count >= 0]
-    if not lengths:
-        raise InputError(
-            "model.schedules end with the run, which has no end: type trainer.max_epochs=N, or "
-            "model/schedules=none"
-        )
-    return int(share * min(lengths))
-
-
-OmegaConf.register_new_resolver("part_of_run", part_of_run, replace=True)
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

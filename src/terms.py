@@ -1,8 +1,8 @@
 """What players may minimize besides the adversarial loss: real and fake images to values.
 
-A term needs a method of the discriminator, its own or, for ``classify``, called for it with the
-loss's logits; ordinary discriminators have neither. A ``paired`` term compares real and fake images
-of the same labels.
+A term needs a method of the discriminator: it calls ``features``, but ``classify`` is called for
+it, where the loss's logits come from. A ``paired`` term compares real and fake images of the same
+labels.
 """
 
 from collections.abc import Mapping
@@ -53,7 +53,8 @@ class AuxiliaryClassifier:
     """Both players': the cross-entropy L_C of the labels (AC-GAN, arXiv:1610.09585, section 3).
 
     Without ``fakes`` the discriminator learns it from real images alone. With a projection, whose
-    class logits are its own, that is the label matching of arXiv:2108.09016, section 3.
+    class logits are its own, labels and images are then matched by one embedding (arXiv:2108.09016
+    calls both matchings, and has two).
 
     Needs ``classify(images, labels)``: the logits, and logits (N, K) of the classes.
     """

@@ -168,6 +168,11 @@ def test_a_way_of_computing_is_no_part_of_the_model(path: Path) -> None:
     require_same_model(checkpoint(), MODEL | {"cuda_graph": True}, path=path)
 
 
+def test_schedules_may_be_stretched(path: Path) -> None:
+    schedules = {"lr": {"_target_": "a.Linear", "points": [[5, 1.0], [10, 0.0]]}}
+    require_same_model(checkpoint(), MODEL | {"schedules": schedules}, path=path)
+
+
 @pytest.mark.parametrize(
     ("change", "key", "saved"),
     [

@@ -12,6 +12,10 @@ from tests.conftest import Compose
         (["trainer.max_epochs=3"], 3 * 55_000),
         (["trainer.max_steps=100"], 100 * 64),
         (["trainer.max_steps=100", "model.discriminator_steps=5"], 100 * 5 * 64),
+        (["trainer.max_steps=100", "trainer.gpus=4"], 100 * 4 * 64),
+        (["trainer.max_steps=100", "trainer.gpus=[0,3]"], 100 * 2 * 64),
+        (["trainer.max_steps=100", "trainer.gpus=auto"], 100 * 64),
+        (["trainer.max_steps=100", "trainer=ddp", "trainer.devices=2"], 100 * 2 * 64),
         (["trainer.max_steps=100_000", "trainer.max_epochs=2"], 2 * 55_000),
         (["trainer.max_epochs=null", "trainer.max_steps=10", "datamodule.batch_size=7"], 70),
         (

@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from src.build import build_datamodule, build_model
 from src.callbacks.samples import SampleGrid
 from src.checkpoints import load_checkpoint
+from src.command_line import CONFIGS
 from src.errors import InputError
 from src.generate import choose_labels, generate, load_gan, sample
 from src.train import train
@@ -135,6 +136,24 @@ def test_one_batch_of_everything_runs(
 )
 def test_each_objective_trains_to_finite_losses(typed: Compose, objective: str) -> None:
     cfg = typed(*TINY, *objective.split(), "logger=null", "optimized_metric=test/d_loss")
+    assert np.isfinite(train(cfg))
+
+
+EXPERIMENTS = {path.stem for path in CONFIGS.glob("experiment/*.yaml")} - {"stacked_mnist"}
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("experiment", sorted(EXPERIMENTS))
+def test_each_experiment_trains_to_finite_losses(
+    typed: Compose, experiment: str, precision: str
+) -> None:
+    """On small stand-ins for its data; stacked digits have a test of their own."""
+    data = ["datamodule=synthetic", "datamodule.train_val_test_split=[192,64,64]"]
+    data += ["datamodule.batch_size=32", "callbacks=none", "logger=null"]
+    cfg = typed(
+        f"experiment={experiment}", *data, "trainer.max_epochs=1", "optimized_metric=test/g_loss",
+        f"trainer.precision={precision}",
+    )  # fmt: skip
     assert np.isfinite(train(cfg))
 
 

@@ -155,7 +155,7 @@ class Discriminator(nn.Module):
         if self.classifier is None:
             raise InputError(
                 "model.discriminator.head=concat has no logits of classes: type "
-                "model.discriminator.head=projection or auxiliary"
+                "model.discriminator.head=projection or auxiliary, or model/terms=none"
             )
         return self.head(features, labels), self.classifier(features)
 

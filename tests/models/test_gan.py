@@ -1,5 +1,6 @@
 """The adversarial step is the textbook's, counted in generator steps, and repeatable."""
 
+from copy import deepcopy
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -472,6 +473,24 @@ def test_the_convolutional_discriminator_has_what_terms_need(term: Any, head: st
     (g_without, d_without), (g_with, d_with) = moves
     assert not all(map(torch.equal, g_without, g_with))
     assert all(map(torch.equal, d_without, d_with)) == isinstance(term, FeatureMatching)
+
+
+def test_labels_are_learned_from_real_images_alone() -> None:
+    """The term moves the discriminator along the gradient of its loss on real images."""
+    enlarge = {"enlarge": lambda images: images.repeat(1, 1, 2, 2)}
+    critics = []
+    for terms in ({}, {"it": AuxiliaryClassifier(weight=0.5, fakes=False)}):
+        torch.manual_seed(0)
+        critic = dcgan.Discriminator(n_classes=CLASSES, channels=1, img_size=4)
+        (images, labels), before = batches(1)[0], deepcopy(critic)
+        fit(make_gan(critic=critic, lr_d=0.05, terms=terms, augment=enlarge))
+        critics.append(critic)
+    _, class_logits = before.classify(enlarge["enlarge"](images), labels)
+    loss = 0.5 * torch.nn.functional.cross_entropy(class_logits, labels)
+    slopes = torch.autograd.grad(loss, [*before.parameters()], allow_unused=True)
+    for without, with_term, slope in zip(*(c.parameters() for c in critics), slopes, strict=True):
+        expected = torch.zeros_like(without) if slope is None else -0.05 * slope
+        torch.testing.assert_close(with_term - without, expected, atol=1e-6, rtol=1e-4)
 
 
 def test_a_term_s_missing_method_is_refused_at_once() -> None:

@@ -1,0 +1,37 @@
+"""The racing arms do the same mathematics."""
+
+from copy import deepcopy
+from functools import partial
+
+import pytest
+import torch
+
+from benchmarks.throughput import bare_step, first_step, with_torchs_layers
+from src.build import build_model
+from src.images import to_float
+from tests.conftest import Compose
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["experiment=train_mnist_gan"],
+        ["experiment=train_mnist_gan", "model/discriminator=resnet", "model/generator=resnet"],
+        ["experiment=mnist_dcgan_hinge_sn", "model.discriminator.spectral_norm=false"],
+        ["experiment=mnist_acgan"],
+    ],
+    ids=" ".join,
+)
+def test_the_first_version_takes_the_bare_loop_s_steps(typed: Compose, options: list[str]) -> None:
+    bare = build_model(typed(*options))
+    descend = partial(torch.optim.SGD, lr=0.01)  # in which a rounding error stays one
+    bare.make_optimizers = descend, descend
+    first = deepcopy(bare)
+    steps = bare_step(bare), with_torchs_layers(first_step(first))
+    images = to_float(torch.randint(256, (8, 1, 28, 28), dtype=torch.uint8))
+    for step in steps:
+        torch.manual_seed(0)
+        for _ in range(2):
+            step(images, torch.arange(8))
+    for one, other in zip(bare.parameters(), first.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
