@@ -84,6 +84,8 @@ def rows(flagship: DictConfig) -> dict[str, list[str]]:
         # Which has no logits of classes to match.
         "discriminator_concat": ["model.discriminator.head=concat", "model/terms=none"],
         "generator_concat": ["model.generator.conditioning=concat"],
+        "generator_without_hidden": ["model.generator.hidden=0"],
+        "discriminator_without_hidden": ["model.discriminator.hidden=0"],
         "no_ema": ["model.ema_halflife_images=null"],
         "constant_lr": ["~model.schedules.lr"],
         "half_width": widths(0.5),

@@ -26,6 +26,8 @@ class Generator(nn.Module):
     """Latents (N, Z) and class indices (N,) to images (N, C, S, S), in [-1, 1] with ``tanh``.
 
     ``widths`` are the channels at side S/4 and S/2, as in the discriminator.
+    ``hidden`` nonlinear features of the latents stand beside them: without any, what is drawn at
+    two places of the coarsest map depends on one another linearly.
     With ``norm="none"`` the normalizations leave their gains and biases, by class or for all.
     """
 
@@ -39,6 +41,7 @@ class Generator(nn.Module):
         widths: Sequence[int] = (96, 32),
         conditioning: Literal["concat", "conditional_norm"] = "conditional_norm",
         norm: Literal["batch", "none"] = "batch",
+        hidden: int = 0,
         tanh: bool = True,
     ) -> None:
         super().__init__()
@@ -51,7 +54,9 @@ class Generator(nn.Module):
         n_inputs = latent_dim + n_classes * concatenates
         make_norm = ConditionalBatchNorm if norm == "batch" else Modulation
         norm_classes = 1 if concatenates else n_classes
-        self.project = nn.Linear(n_inputs, first * self.start**2, bias=False)
+        self.hidden = nn.Linear(n_inputs, hidden, bias=False) if hidden else None
+        self.hidden_norm = make_norm(hidden, n_classes=norm_classes) if hidden else None
+        self.project = nn.Linear(n_inputs + hidden, first * self.start**2, bias=False)
         self.first_norm = make_norm(first, n_classes=norm_classes)
         self.upsample = nn.ConvTranspose2d(
             first, second, kernel_size=4, stride=2, padding=1, bias=False
@@ -62,7 +67,11 @@ class Generator(nn.Module):
 
     @override
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        x = self.project(self.enter(latents, labels))
+        x = self.enter(latents, labels)
+        if self.hidden is not None and self.hidden_norm is not None:
+            hidden = self.hidden_norm(self.hidden(x)[:, :, None, None], labels).flatten(1)
+            x = torch.cat([x, F.relu(hidden)], dim=1)
+        x = self.project(x)
         x = x.unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)  # (N, W1, S/4, S/4)
         x = F.relu(self.first_norm(x, labels))
         x = F.relu(self.second_norm(self.upsample(x), labels))  # (N, W2, S/2, S/2)
@@ -98,6 +107,8 @@ class Discriminator(nn.Module):
     ``widths`` are the channels at side S/4 and S/2; the second decides what a step costs.
     The class enters by ``head``: as a map beside the image (``concat``), by projection, or, for
     ``auxiliary``, not at all: a classifier beside the head tells it (AC-GAN, arXiv:1610.09585).
+    The convolutions see 8 x 8 pixels; ``hidden`` features of the whole image join theirs, without
+    which a logit is a sum over such patches.
     """
 
     def __init__(
@@ -110,6 +121,7 @@ class Discriminator(nn.Module):
         head: Literal["projection", "concat", "auxiliary"] = "projection",
         spectral_norm: bool = False,
         minibatch_std: bool = False,
+        hidden: int = 0,
     ) -> None:
         super().__init__()
         if head == "auxiliary" and n_classes == 1:
@@ -128,6 +140,8 @@ class Discriminator(nn.Module):
         self.downsample = nn.Conv2d(first, last, kernel_size=3, stride=2, padding=1)
         self.compare = MinibatchStd() if minibatch_std else nn.Identity()
         n_features = (last + minibatch_std) * quarter(img_size) ** 2
+        self.hidden = nn.Linear(n_features, hidden) if hidden else None
+        n_features += hidden
         projects = head == "projection"
         self.head = Projection(n_features, n_classes=n_classes) if projects else Logit(n_features)
         self.classifier = nn.Linear(n_features, n_classes) if head == "auxiliary" else None
@@ -141,7 +155,8 @@ class Discriminator(nn.Module):
     def features(self, images: Tensor, labels: Tensor) -> Tensor:
         x = leaky(self.from_images(self.enter(images, labels)))  # (N, W2, S/2, S/2)
         x = leaky(self.downsample(x))  # (N, W1, S/4, S/4)
-        return self.compare(x).flatten(1)
+        x = self.compare(x).flatten(1)
+        return x if self.hidden is None else torch.cat([x, leaky(self.hidden(x))], dim=1)
 
     def classify(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The logits, and logits (N, K) of the classes: the projection's own, or the classifier's.

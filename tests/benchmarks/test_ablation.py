@@ -38,6 +38,8 @@ CHANGED = {
     "no_label_matching": {"model.terms"},
     "discriminator_concat": {"model.discriminator", "model.terms"},
     "generator_concat": {"model.generator"},
+    "generator_without_hidden": {"model.generator"},
+    "discriminator_without_hidden": {"model.discriminator"},
     "no_ema": {"model.ema_halflife_images"},
     "constant_lr": {"model.schedules"},
     "half_width": {"model.generator", "model.discriminator"},

@@ -14,9 +14,9 @@ from tests.networks.slopes import influences, slopes
 
 K, Z = 10, 100
 GENERATORS = [
-    {"conditioning": conditioning, "norm": norm}
+    {"conditioning": conditioning, "norm": norm, "hidden": hidden}
     for conditioning in ("concat", "conditional_norm")
-    for norm in ("batch", "none")
+    for norm, hidden in (("batch", 8), ("none", 8), ("batch", 0))
 ]
 HEADS = ["projection", "concat", "auxiliary"]
 
@@ -28,7 +28,7 @@ def _seed() -> None:
 
 def make_generator(**options: Any) -> Generator:
     """In eval mode, with gains and biases by class that are no longer all equal."""
-    defaults = {"n_classes": K, "latent_dim": Z, "channels": 1, "img_size": 28}
+    defaults = {"n_classes": K, "latent_dim": Z, "channels": 1, "img_size": 28, "hidden": 8}
     generator = Generator(**defaults | options).eval()
     for weight in (*generator.first_norm.parameters(), *generator.second_norm.parameters()):
         weight.data += torch.rand_like(weight)
@@ -36,7 +36,8 @@ def make_generator(**options: Any) -> Generator:
 
 
 def make_discriminator(**options: Any) -> Discriminator:
-    return Discriminator(**{"n_classes": K, "channels": 1, "img_size": 28} | options)
+    defaults = {"n_classes": K, "channels": 1, "img_size": 28, "hidden": 8}
+    return Discriminator(**defaults | options)
 
 
 def count(network: nn.Module) -> int:
@@ -45,10 +46,38 @@ def count(network: nn.Module) -> int:
 
 def test_parameter_counts() -> None:
     # project + by-class gains and biases + 4 x 4 upsampling + 4 x 4 to one channel
-    assert count(make_generator()) == 100 * 96 * 49 + 2 * 10 * 128 + 96 * 32 * 16 + 32 * 16 + 1
-    assert count(make_generator()) == 522_625
-    assert count(make_generator(conditioning="concat")) == 567_461
-    assert [count(make_discriminator(head=head)) for head in HEADS] == [44_049, 20_785, 44_059]
+    plain = 100 * 96 * 49 + 2 * 10 * 128 + 96 * 32 * 16 + 32 * 16 + 1
+    hidden = 100 * 256 + 2 * 10 * 256 + 256 * 96 * 49
+    assert count(make_generator(hidden=0)) == plain == 522_625
+    assert count(make_generator(hidden=256)) == plain + hidden
+    assert count(make_generator(conditioning="concat", hidden=0)) == 567_461
+    sizes = [count(make_discriminator(head=head, hidden=0)) for head in HEADS]
+    assert sizes == [44_049, 20_785, 44_059]
+    # from the 64 x 7 x 7 features to the hidden ones, and these to the logits
+    hidden = 256 * (64 * 49 + 1)
+    assert count(make_discriminator(hidden=256)) == 44_049 + hidden + 256 * 11
+
+
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_only_hidden_features_see_two_corners_of_an_image_together(hidden: int) -> None:
+    discriminator = make_discriminator(hidden=hidden).double()
+    corners = torch.zeros(4, 1, 28, 28, dtype=torch.float64)
+    corners[1:3, :, :8, :8] = 3
+    corners[2:, :, -8:, -8:] = 3  # none, the first, both, the second
+    none, first, both, second = discriminator(corners, torch.zeros(4).long())
+    together = (both - first - second + none).item()
+    assert (together == pytest.approx(0, abs=1e-12)) == (not hidden)
+
+
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_only_hidden_features_make_the_first_map_more_than_linear(hidden: int) -> None:
+    generator = make_generator(hidden=hidden).double()
+    seen: list[Tensor] = []
+    generator.project.register_forward_hook(lambda *given: seen.append(given[2]))
+    latents = torch.randn(2, Z, dtype=torch.float64)
+    generator(torch.stack([0 * latents[0], *latents, latents.sum(dim=0)]), torch.zeros(4).long())
+    together = seen[0][3] - seen[0][1] - seen[0][2] + seen[0][0]
+    assert bool(together.abs().max() < 1e-12) == (not hidden)
 
 
 @pytest.mark.parametrize("options", GENERATORS, ids=str)
@@ -149,10 +178,10 @@ def test_spectral_norm_bounds_every_layer(head: str) -> None:
         for part in discriminator.modules()
         if isinstance(part, nn.Conv2d | nn.Linear | nn.Embedding)
     ]
-    assert len(layers) == 4
+    assert len(layers) == 5
     assert all(map(parametrize.is_parametrized, layers))
     for layer in layers:
-        for _ in range(60):
+        for _ in range(200):
             layer.weight  # noqa: B018  # in training, each look is a step of power iteration
     discriminator.eval()
     for layer in layers:
@@ -186,7 +215,12 @@ def test_minibatch_std_mixes_samples_and_the_gan_knows() -> None:
 @pytest.mark.parametrize("head", ["projection", "concat"])
 def test_second_derivatives(head: str, minibatch_std: bool) -> None:
     discriminator = make_discriminator(
-        head=head, n_classes=2, img_size=4, widths=(4, 2), minibatch_std=minibatch_std
+        head=head,
+        n_classes=2,
+        img_size=4,
+        widths=(4, 2),
+        hidden=3,
+        minibatch_std=minibatch_std,
     ).double()
     images = torch.randn(2, 1, 4, 4, dtype=torch.float64, requires_grad=True)
     weight = discriminator.from_images.weight
