@@ -93,13 +93,13 @@ def test_swapped_penalties_keep_the_weight(
 
 
 @pytest.mark.parametrize(("name", "factor"), [("half_width", 0.5), ("double_width", 2)])
-def test_widths_start_from_what_the_flagship_says_or_the_class(
+def test_widths_start_from_what_the_flagship_says(
     typed: Compose, name: str, factor: float
 ) -> None:
     explicit = "model.generator.widths=[48,24]"
     model = typed(explicit, *rows(typed(explicit))[name]).model
     assert model.generator.widths == [factor * 48, factor * 24]
-    assert model.discriminator.widths == [factor * 64, factor * 16]
+    assert model.discriminator.widths == [factor * 32, factor * 16]
 
 
 def test_the_last_speed_is_that_of_warm_steps(tmp_path: Path) -> None:
