@@ -93,9 +93,7 @@ def test_swapped_penalties_keep_the_weight(
 
 
 @pytest.mark.parametrize(("name", "factor"), [("half_width", 0.5), ("double_width", 2)])
-def test_widths_start_from_what_the_flagship_says(
-    typed: Compose, name: str, factor: float
-) -> None:
+def test_widths_start_from_what_the_flagship_says(typed: Compose, name: str, factor: float) -> None:
     explicit = "model.generator.widths=[48,24]"
     model = typed(explicit, *rows(typed(explicit))[name]).model
     assert model.generator.widths == [factor * 48, factor * 24]
