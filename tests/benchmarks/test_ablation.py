@@ -18,6 +18,7 @@ from benchmarks.ablation import (
     rows,
     spread,
     summarize,
+    widths_of,
 )
 from src.build import build_model
 from src.config import plain
@@ -98,6 +99,11 @@ def test_widths_start_from_what_the_flagship_says(typed: Compose, name: str, fac
     model = typed(explicit, *rows(typed(explicit))[name]).model
     assert model.generator.widths == [factor * 48, factor * 24]
     assert model.discriminator.widths == [factor * 32, factor * 16]
+
+
+def test_widths_that_no_file_says_are_those_of_the_class(typed: Compose) -> None:
+    silent = typed("~model.discriminator.widths").model.discriminator
+    assert widths_of(silent) == (64, 16)
 
 
 def test_the_last_speed_is_that_of_warm_steps(tmp_path: Path) -> None:
