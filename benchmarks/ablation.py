@@ -1,14 +1,14 @@
 """What each part of an experiment is worth: one at a time is taken out or swapped.
 
-    python benchmarks/ablation.py [OVERRIDE ...] [--seconds 240] [--seeds 1 2] [--rows NAME ...]
+    python benchmarks/ablation.py [OVERRIDE ...] [--seconds 200] [--seeds 1 2] [--rows NAME ...]
         [--experiment NAME] [--folder logs/ablation]
 
-All rows train for the same time. The seeds of a row run side by side, one process and one thread
-for each core, which they fill, so that no row has more of the machine than another. Each row's
-speed is measured first, in the same way and on the steps after a warm-up; it trains for the images
-that fit into ``seconds``, and its learning rate falls to zero at their end. After the last step,
-and only then, the validation images judge: quality.csv holds one row. Nothing else interrupts the
-training.
+All rows train for about the same time. The seeds of a row run side by side, one process and one
+thread for each core, which they fill, so that no row has more of the machine than another. Each
+row's speed is measured first, in the same way and on the steps after a warm-up; it trains for the
+images that fit into ``seconds``, and its learning rate falls to zero at their end. After the last
+step, and only then, the validation images judge: quality.csv holds one row. Nothing else interrupts
+the training.
 
 Results stay in FOLDER/ROW/seedS. A finished seed is kept, an interrupted one starts again with the
 images that its row was given; FOLDER/ablation.md and .png hold the rows so far.
@@ -19,9 +19,7 @@ import csv
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from inspect import signature
 from pathlib import Path
-from pkgutil import resolve_name
 from statistics import mean
 from subprocess import SubprocessError
 from typing import Any
@@ -36,11 +34,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.speedrun import TARGET, last_words, line, start, table
 from src.command_line import errors_as_sentences
 from src.compare import read_curve
-from src.config import plain
+from src.config import compose_in, plain
 from src.errors import InputError
 from src.figures import QUALITY, Curve
 from src.metrics.panel import METRICS
-from tests.conftest import compose_in
 
 FLAGSHIP = "flagship"
 CALIBRATION_STEPS = 50  # to warm up, and then as many to be timed
@@ -68,7 +65,7 @@ def rows(flagship: DictConfig) -> dict[str, list[str]]:
 
     def widths(factor: float) -> list[str]:
         return [
-            f"model.{player}.widths={[round(factor * width) for width in widths_of(model[player])]}"
+            f"model.{player}.widths={[round(factor * width) for width in model[player].widths]}"
             for player in ("generator", "discriminator")
         ]
 
@@ -84,6 +81,7 @@ def rows(flagship: DictConfig) -> dict[str, list[str]]:
         # Which has no logits of classes to match.
         "discriminator_concat": ["model.discriminator.head=concat", "model/terms=none"],
         "generator_concat": ["model.generator.conditioning=concat"],
+        "generator_without_norm": ["model.generator.norm=none"],
         "generator_without_hidden": ["model.generator.hidden=0"],
         "discriminator_without_hidden": ["model.discriminator.hidden=0"],
         "no_ema": ["model.ema_halflife_images=null"],
@@ -92,19 +90,9 @@ def rows(flagship: DictConfig) -> dict[str, list[str]]:
         "double_width": widths(2),
         "half_batch": [f"datamodule.batch_size={batch_size // 2}"],
         "double_batch": [f"datamodule.batch_size={batch_size * 2}"],
-        "resnet_generator": [
-            "~model.generator",  # with what only the other network takes
-            "model.generator={_target_:src.networks.resnet.Generator,n_classes:${..n_classes},"
-            "latent_dim:${..latent_dim},channels:${..channels},img_size:${..img_size}}",
-        ],
+        "resnet_generator": ["model/generator=resnet"],
         "translation": ["model/augment=translation"],
     }
-
-
-def widths_of(network: DictConfig) -> Sequence[int]:
-    """What it is given, or else the default of its class."""
-    default = signature(resolve_name(network["_target_"])).parameters["widths"].default
-    return network.get("widths", default)
 
 
 def images_per_step(cfg: DictConfig) -> int:
@@ -231,7 +219,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--experiment", default="train_mnist_gan")
-    parser.add_argument("--seconds", type=float, default=240)
+    parser.add_argument("--seconds", type=float, default=200)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rows", nargs="+", help="the flagship always comes along")
     parser.add_argument("--folder", type=Path, default=Path("logs/ablation"))

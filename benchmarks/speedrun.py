@@ -36,12 +36,11 @@ sys.path.insert(0, str(ROOT))
 from src.build import n_gpus, trainer_arguments
 from src.command_line import errors_as_sentences
 from src.compare import read_curve, summary
-from src.config import plain
+from src.config import compose_in, plain
 from src.errors import InputError
 from src.evaluate import versions
 from src.figures import Curve
 from src.metrics.panel import METRICS
-from tests.conftest import compose_in
 
 TARGET = {"fid_cnn": 0.60, "label_accuracy": 0.99, "coverage": 0.80}
 RESULT = "experiment", "seconds", "images", *TARGET, "passed"

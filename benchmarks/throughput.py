@@ -44,12 +44,12 @@ from torchvision import datasets, transforms
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from src.build import build_datamodule, build_model, build_trainer
+from src.config import compose_in
 from src.images import Labelled, Scored, to_float
 from src.losses import Logits
 from src.models.gan import ConditionalGAN, Pace
 from src.networks import conditioning, dcgan, layers, mlp, resnet
 from src.penalties import ZeroCentered, ZeroCenteredPair
-from tests.conftest import compose_in
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 Step = Callable[[Tensor, Tensor], None]
@@ -100,7 +100,8 @@ def bare_step(gan: ConditionalGAN) -> Step:
         turn = n_batches % gan.discriminator_steps == 0
         n_images = len(labels) * gan.discriminator_steps
         pace = Pace(1.0, gan.ema.share(n_images=n_images) if gan.ema else 0.0)
-        gan.play(Labelled(images, labels), *gan.draw(labels), pace=pace, trains_generator=turn)
+        real, inputs = Labelled(images, labels), gan.draw_inputs(labels)
+        gan.adversarial_step(real, *inputs, pace=pace, trains_generator=turn)
 
     return step
 
@@ -115,7 +116,7 @@ def first_step(gan: ConditionalGAN) -> Step:
     def step(images: Tensor, labels: Tensor) -> None:
         nonlocal n_batches
         n_batches += 1
-        real, fake = Labelled(images, labels), gan.imagine(labels)
+        real, fake = Labelled(images, labels), gan.make_fake(*gan.draw_inputs(labels))
         cut = Labelled(fake.images.detach(), fake.labels)
         loss = gan.loss.discriminator(Logits(critic(*real), critic(*cut)))
         more = [each(critic, **scored(gan, each, real=real, fake=cut)) for each in penalties]
@@ -270,7 +271,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--profile", action="store_true")
     options, overrides = parser.parse_known_args()
-    torch.set_num_threads(os.cpu_count() or 1)
     print(f"{options.steps} steps, {options.rounds} rounds, {torch.get_num_threads()} threads, "
           f"torch {torch.__version__}")  # fmt: skip
     for experiment in options.experiments:

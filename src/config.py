@@ -1,9 +1,12 @@
 """A composed configuration, made ready: resolved, checked, shown."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities import rank_zero_only
 from rich import print as show
@@ -11,8 +14,23 @@ from rich.syntax import Syntax
 from rich.tree import Tree
 
 import src.resolvers  # noqa: F401
+from src.command_line import CONFIGS, translate
 from src.errors import InputError
 from src.schema import check
+
+
+def compose_in(folder: Path, *arguments: str) -> DictConfig:
+    """The prepared config of ``python run.py ARGUMENTS``, with ``folder`` as its run folder."""
+    overrides = translate(["print_config=false", "ignore_warnings=false", *arguments])
+    overrides += [f"hydra.run.dir={folder}", f"hydra.runtime.output_dir={folder}"]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        cfg = compose("config", overrides, return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        cfg.work_dir = str(folder)
+        del cfg["hydra"]
+    prepare(cfg)
+    return cfg
 
 
 def prepare(cfg: DictConfig) -> None:

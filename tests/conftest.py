@@ -6,13 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from src import train_judge
-from src.command_line import CONFIGS, translate
-from src.config import prepare
+from src.config import compose_in
 from src.datamodules.mnist import MNISTDataModule
 from src.datamodules.stacked_mnist import StackedMNISTDataModule
 from src.images import Labelled
@@ -21,20 +18,6 @@ Compose = Callable[..., DictConfig]
 
 # The networks are tiny, and threads that wait for each other crawl on a busy machine.
 torch.set_num_threads(1)
-
-
-def compose_in(folder: Path, *arguments: str) -> DictConfig:
-    """The prepared config of ``python run.py ARGUMENTS``, with ``folder`` as its run folder."""
-    overrides = translate(["print_config=false", "ignore_warnings=false", *arguments])
-    overrides += [f"hydra.run.dir={folder}", f"hydra.runtime.output_dir={folder}"]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        cfg = compose("config", overrides, return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg)
-    with open_dict(cfg):
-        cfg.work_dir = str(folder)
-        del cfg["hydra"]
-    prepare(cfg)
-    return cfg
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
+from src.config import compose_in
 from src.errors import InputError
 from src.evaluate import evaluate
 from src.generate import generate, load_gan, sample
 from src.metrics.modes import count_modes, digit_judges, read_modes
 from src.metrics.panel import METRICS
 from src.train import train
-from tests.conftest import BARS, N_STACKED, STACKED, Compose, compose_in
+from tests.conftest import BARS, N_STACKED, STACKED, Compose
 
 N = 70  # per class
 

@@ -20,10 +20,11 @@ from src.build import build_datamodule, build_model
 from src.callbacks.samples import SampleGrid
 from src.checkpoints import load_checkpoint
 from src.command_line import CONFIGS
+from src.config import compose_in
 from src.errors import InputError
 from src.generate import choose_labels, generate, load_gan, sample
 from src.train import train
-from tests.conftest import Compose, compose_in
+from tests.conftest import Compose
 
 EPOCHS, STEPS = 2, 8  # per epoch
 TINY = [

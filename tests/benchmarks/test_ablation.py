@@ -18,12 +18,11 @@ from benchmarks.ablation import (
     rows,
     spread,
     summarize,
-    widths_of,
 )
 from src.build import build_model
-from src.config import plain
+from src.config import compose_in, plain
 from src.errors import InputError
-from tests.conftest import Compose, compose_in
+from tests.conftest import Compose
 
 FLAGSHIP_OPTIONS = [
     "experiment=train_mnist_gan", "model.penalties.r1_r2.weight=0.3", "data_dir=data",
@@ -39,6 +38,7 @@ CHANGED = {
     "no_label_matching": {"model.terms"},
     "discriminator_concat": {"model.discriminator", "model.terms"},
     "generator_concat": {"model.generator"},
+    "generator_without_norm": {"model.generator"},
     "generator_without_hidden": {"model.generator"},
     "discriminator_without_hidden": {"model.discriminator"},
     "no_ema": {"model.ema_halflife_images"},
@@ -99,11 +99,6 @@ def test_widths_start_from_what_the_flagship_says(typed: Compose, name: str, fac
     model = typed(explicit, *rows(typed(explicit))[name]).model
     assert model.generator.widths == [factor * 48, factor * 24]
     assert model.discriminator.widths == [factor * 32, factor * 16]
-
-
-def test_widths_that_no_file_says_are_those_of_the_class(typed: Compose) -> None:
-    silent = typed("~model.discriminator.widths").model.discriminator
-    assert widths_of(silent) == (64, 16)
 
 
 def test_the_last_speed_is_that_of_warm_steps(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks import gpu
 from src.build import build_datamodule, build_model
-from tests.conftest import compose_in
+from src.config import compose_in
 from tests.models.test_gan import BATCH, LATENT, batches, make_gan
 
 

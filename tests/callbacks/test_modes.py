@@ -12,12 +12,13 @@ import torch
 
 from src.build import build_datamodule, build_model
 from src.callbacks.modes import Modes
+from src.config import compose_in
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.generate import load_gan
 from src.metrics.modes import count_modes, digit_judges, read_modes
 from src.train import train
-from tests.conftest import BARS, N_STACKED, STACKED, Compose, compose_in
+from tests.conftest import BARS, N_STACKED, STACKED, Compose
 
 pytestmark = pytest.mark.usefixtures("digits")
 TINY = [*STACKED, "trainer.max_epochs=3", "callbacks.quality.every_n_epochs=2"]

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from src.build import build_datamodule
 from src.callbacks.quality import BestCheckpoint
 from src.checkpoints import load_checkpoint
+from src.config import compose_in
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.generate import load_gan
@@ -20,7 +21,7 @@ from src.images import Labelled
 from src.metrics.judges import load_judges
 from src.metrics.panel import quick
 from src.train import train
-from tests.conftest import BARS, Compose, compose_in
+from tests.conftest import BARS, Compose
 
 N = 800
 TINY = [
