@@ -1,6 +1,7 @@
 """From the configuration to objects: the only caller of Hydra's ``instantiate``."""
 
 import sys
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +26,7 @@ from src.devices import choose_devices
 from src.errors import InputError
 from src.models.gan import ConditionalGAN
 
-PARTS = (
-    "generator",
-    "discriminator",
-    "loss",
-    "penalties",
-    "generator_optimizer",
-    "discriminator_optimizer",
-    "n_classes",
-    "latent_dim",
-    "discriminator_steps",
-    "ema_halflife_images",
-    "schedules",
-    "terms",
-    "augment",
-    "cuda_graph",
-)
+PARTS = signature(ConditionalGAN).parameters
 
 
 def make(node: DictConfig) -> Any:

@@ -61,11 +61,10 @@ class NonSaturating:
 class Hinge:
     """Hinge loss (SNGAN, arXiv:1802.05957, eqs. 16-17)."""
 
-    margin: float = 1.0
     paired: ClassVar[bool] = False
 
     def discriminator(self, logits: Logits) -> Tensor:
-        return F.relu(self.margin - logits.real) + F.relu(self.margin + logits.fake)
+        return F.relu(1 - logits.real) + F.relu(1 + logits.fake)
 
     def generator(self, logits: Logits) -> Tensor:
         return -logits.fake

@@ -1,8 +1,8 @@
 """Gradient penalties on a critic's input; each returns one value per sample, (N,).
 
 A ``paired`` penalty mixes each real image with the generated image at the same place in the
-batch: the two then share their label. A penalty ``reads`` from the batches that the loss has had
-judged their images alone, the logits too, or the logits' slopes.
+batch: the two then share their label. ``reads`` says what a penalty takes from the loss's forward
+pass: nothing but its images, the logits, or slopes through them.
 """
 
 from collections.abc import Callable

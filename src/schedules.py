@@ -14,14 +14,6 @@ Schedule = Callable[[int], float]  # real images seen -> value
 
 
 @dataclass(frozen=True)
-class Constant:
-    value: float
-
-    def __call__(self, _: int) -> float:
-        return self.value
-
-
-@dataclass(frozen=True)
 class Cosine:
     """Burn-in: half a cosine from start to end, then constant (R3GAN, arXiv:2501.05441)."""
 

@@ -53,8 +53,8 @@ class AuxiliaryClassifier:
     """Both players': the cross-entropy L_C of the labels (AC-GAN, arXiv:1610.09585, section 3).
 
     Without ``fakes`` the discriminator learns it from real images alone. With a projection, whose
-    class logits are its own, labels and images are then matched by one embedding (arXiv:2108.09016
-    calls both matchings, and has two).
+    class logits are its own, one embedding then does what arXiv:2108.09016 calls data matching and
+    label matching, and has two for.
 
     Needs ``classify(images, labels)``: the logits, and logits (N, K) of the classes.
     """

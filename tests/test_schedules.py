@@ -5,11 +5,7 @@ from math import sqrt
 import pytest
 
 from src.errors import InputError
-from src.schedules import Constant, Cosine, Linear
-
-
-def test_a_constant_is_one() -> None:
-    assert [Constant(0.3)(n_images) for n_images in (0, 10**9)] == [0.3, 0.3]
+from src.schedules import Cosine, Linear
 
 
 @pytest.mark.parametrize(

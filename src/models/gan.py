@@ -15,7 +15,7 @@ from src.ema import EMA
 from src.images import Labelled, Scored, to_uint8
 from src.losses import AdversarialLoss, Logits
 from src.models.graph import Graphed, reading_rates, require_graph_support
-from src.networks.dcgan import MinibatchStd
+from src.networks.layers import MinibatchStd
 from src.penalties import Penalty
 from src.schedules import Schedule, set_rates
 from src.terms import Term, require_methods
@@ -165,7 +165,7 @@ class ConditionalGAN(pl.LightningModule):
                 discriminator_steps=self.discriminator_steps,
                 optimizers=self.players(use_pl_optimizer=False),
             )
-            self.graphed = Graphed(self.play_from_memory)
+            self.graphed = Graphed(self.adversarial_step_from_memory)
 
     @override
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Losses:
@@ -173,19 +173,19 @@ class ConditionalGAN(pl.LightningModule):
         seed_device(self.device, random_stream(self.seed, TRAIN, self.global_rank, *when))
         if self.schedules:
             self.follow_schedules(batch_size=len(batch[1]))
-        real, drawn = Labelled(*batch), self.draw(batch[1])
+        real, drawn = Labelled(*batch), self.draw_inputs(batch[1])
         pace = self.pace(batch_size=len(batch[1]))
         if self.graphed is not None:
             return self.replay(self.graphed, *real, *drawn, pace=pace)
         trains_generator = (batch_idx + 1) % self.discriminator_steps == 0
-        return self.play(real, *drawn, pace=pace, trains_generator=trains_generator)
+        return self.adversarial_step(real, *drawn, pace=pace, trains_generator=trains_generator)
 
-    def play(
+    def adversarial_step(
         self, real: Labelled, latents: Tensor, labels: Tensor, *, pace: Pace, trains_generator: bool
     ) -> Losses:
-        """One step of the game."""
+        """The discriminator's step and, in its turn, the generator's."""
         with torch.set_grad_enabled(trains_generator):
-            fake = self.paint(latents, labels)
+            fake = self.make_fake(latents, labels)
         losses = {"d_loss": self.step_discriminator(real, fake, gamma=pace.gamma)}
         if trains_generator:
             losses["g_loss"] = self.step_generator(real, fake)
@@ -194,7 +194,7 @@ class ConditionalGAN(pl.LightningModule):
         return losses
 
     def replay(self, graphed: Graphed, *tensors: Tensor, pace: Pace) -> Losses:
-        """``play`` as a CUDA graph."""
+        """``adversarial_step`` as a CUDA graph."""
         groups = [each.param_groups[0] for each in self.players(use_pl_optimizer=False)]
         numbers = torch.tensor([*(group["lr"] for group in groups), *pace])
         steps = self.trainer.global_step
@@ -205,13 +205,13 @@ class ConditionalGAN(pl.LightningModule):
             generator_optimizer._on_after_step()
         return losses
 
-    def play_from_memory(self, *tensors: Tensor) -> Losses:
-        """``play`` where all that changes from step to step is in memory that can be refilled."""
+    def adversarial_step_from_memory(self, *tensors: Tensor) -> Losses:
+        """``adversarial_step``, with all that changes in memory that can be refilled."""
         images, real_labels, latents, labels, numbers = tensors
         *rates, gamma, ema_share = numbers.unbind()
         real, pace = Labelled(images, real_labels), Pace(gamma, ema_share)
         with reading_rates(self.players(use_pl_optimizer=False), rates):
-            return self.play(real, latents, labels, pace=pace, trains_generator=True)
+            return self.adversarial_step(real, latents, labels, pace=pace, trains_generator=True)
 
     def follow_schedules(self, *, batch_size: int) -> None:
         """Set what changes in training, from the counters that a checkpoint restores."""
@@ -234,8 +234,8 @@ class ConditionalGAN(pl.LightningModule):
         self, real: Labelled, fake: Labelled, *, gamma: float | Tensor
     ) -> Tensor:
         optimizer = self.players(use_pl_optimizer=False)[1]
-        real, fake = self.leaf(real), self.leaf(fake)
-        with self.judging():
+        real, fake = self.detached(real), self.detached(fake)
+        with self.float32_for_penalties():
             scored = self.score_both(real, fake)
         loss = self.loss.discriminator(Logits(*(each.logits for each in scored))).mean()
         optimizer.zero_grad()
@@ -253,7 +253,7 @@ class ConditionalGAN(pl.LightningModule):
     def step_generator(self, real: Labelled, fake: Labelled) -> Tensor:
         """Learn from the images that the discriminator has just learned from."""
         optimizer = self.players()[0]
-        real, fake = self.disguise(real), self.disguise(fake)
+        real, fake = self.augmented(real), self.augmented(fake)
         with frozen(self.discriminator_weights):
             scored = self.score(fake)
             loss = self.loss.generator(self.beside_real(real, scored.logits)).mean()
@@ -267,31 +267,27 @@ class ConditionalGAN(pl.LightningModule):
         optimizer.step()
         return loss.detach()
 
-    def imagine(self, real_labels: Tensor) -> Labelled:
-        """As many generated images."""
-        return self.paint(*self.draw(real_labels))
-
-    def draw(self, real_labels: Tensor) -> tuple[Tensor, Tensor]:
+    def draw_inputs(self, real_labels: Tensor) -> tuple[Tensor, Tensor]:
         """Latents, and labels, which are the real ones only where pairs are compared."""
         labels = real_labels if self.paired else torch.randint_like(real_labels, self.n_classes)
         return torch.randn(len(labels), self.latent_dim, device=labels.device), labels
 
-    def paint(self, latents: Tensor, labels: Tensor) -> Labelled:
+    def make_fake(self, latents: Tensor, labels: Tensor) -> Labelled:
         return Labelled(self.generator(latents, labels).float(), labels)
 
-    def disguise(self, batch: Labelled) -> Labelled:
+    def augmented(self, batch: Labelled) -> Labelled:
         """As the discriminator is to see it."""
         images = batch.images
         for change in self.augment.values():
             images = change(images)
         return Labelled(images, batch.labels)
 
-    def leaf(self, batch: Labelled) -> Labelled:
-        """Disguised, apart from what made them, with gradients of their own if a penalty wants."""
-        images, labels = self.disguise(Labelled(batch.images.detach(), batch.labels))
+    def detached(self, batch: Labelled) -> Labelled:
+        """Augmented, apart from what made them, with gradients of their own if a penalty wants."""
+        images, labels = self.augmented(Labelled(batch.images.detach(), batch.labels))
         return Labelled(images.requires_grad_("slopes" in self.reads), labels)
 
-    def judging(self) -> AbstractContextManager[Any]:
+    def float32_for_penalties(self) -> AbstractContextManager[Any]:
         """Float32 where penalties read the logits: differences and slopes need it."""
         shared = self.reads & {"logits", "slopes"}
         return torch.autocast(self.device.type, enabled=False) if shared else nullcontext()
@@ -330,7 +326,7 @@ class ConditionalGAN(pl.LightningModule):
         """Both losses without penalties, on the same latents in every epoch."""
         seed_device(self.device, random_stream(self.seed, EVALUATE, self.global_rank, batch_idx))
         real = Labelled(*batch)
-        scored = self.score_both(real, self.imagine(real.labels))
+        scored = self.score_both(real, self.make_fake(*self.draw_inputs(real.labels)))
         logits = Logits(*(each.logits for each in scored))
         return {
             "g_loss": self.loss.generator(logits).mean(),

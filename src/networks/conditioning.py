@@ -1,6 +1,6 @@
 """Ways for the class to enter a network; where there is one class, labels are ignored.
 
-Each maps what it is given and the labels (N,) to the same with the class in it.
+Each takes the labels (N,) beside what it conditions.
 """
 
 import torch
@@ -99,15 +99,15 @@ class Logit(nn.Linear):
 class Projection(nn.Module):
     """Features (N, F) to logits <embed(label), features> + linear(features).
 
-    Projection discriminator (arXiv:1802.05637). Rows start at a length of about ``gain``,
-    so that logits do not grow with F; sqrt(F) starts them as ``nn.Embedding`` does.
+    Projection discriminator (arXiv:1802.05637). Rows start at a length of about 1, so
+    that logits do not grow with F.
     """
 
-    def __init__(self, n_features: int, *, n_classes: int, gain: float = 1.0) -> None:
+    def __init__(self, n_features: int, *, n_classes: int) -> None:
         super().__init__()
         self.linear = Logit(n_features)
         self.embed = ClassEmbedding(n_classes, n_features)
-        nn.init.normal_(self.embed.weight, std=gain * n_features**-0.5)
+        nn.init.normal_(self.embed.weight, std=n_features**-0.5)
 
     @override
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:

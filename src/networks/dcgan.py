@@ -19,15 +19,15 @@ from src.networks.conditioning import (
     Projection,
     Unconditional,
 )
-from src.networks.layers import FromImages, ToImages, leaky, quarter
+from src.networks.layers import FromImages, MinibatchStd, ToImages, leaky, quarter
 
 
 class Generator(nn.Module):
-    """Latents (N, Z) and class indices (N,) to images (N, C, S, S), in [-1, 1] with ``tanh``.
+    """Latents (N, Z) and class indices (N,) to images (N, C, S, S) in [-1, 1].
 
     ``widths`` are the channels at side S/4 and S/2, as in the discriminator.
-    ``hidden`` nonlinear features of the latents stand beside them: without any, what is drawn at
-    two places of the coarsest map depends on one another linearly.
+    ``hidden`` nonlinear features of the latents stand beside them: without any, the coarsest map is
+    linear in the latents.
     With ``norm="none"`` the normalizations leave their gains and biases, by class or for all.
     """
 
@@ -38,11 +38,10 @@ class Generator(nn.Module):
         latent_dim: int,
         channels: int,
         img_size: int,
-        widths: Sequence[int] = (96, 32),
+        widths: Sequence[int],
+        hidden: int,
         conditioning: Literal["concat", "conditional_norm"] = "conditional_norm",
         norm: Literal["batch", "none"] = "batch",
-        hidden: int = 0,
-        tanh: bool = True,
     ) -> None:
         super().__init__()
         self.start = quarter(img_size)
@@ -54,8 +53,11 @@ class Generator(nn.Module):
         n_inputs = latent_dim + n_classes * concatenates
         make_norm = ConditionalBatchNorm if norm == "batch" else Modulation
         norm_classes = 1 if concatenates else n_classes
-        self.hidden = nn.Linear(n_inputs, hidden, bias=False) if hidden else None
-        self.hidden_norm = make_norm(hidden, n_classes=norm_classes) if hidden else None
+        self.hidden = (
+            Hidden(n_inputs, hidden, make_norm=make_norm, n_classes=norm_classes)
+            if hidden
+            else Unconditional()
+        )
         self.project = nn.Linear(n_inputs + hidden, first * self.start**2, bias=False)
         self.first_norm = make_norm(first, n_classes=norm_classes)
         self.upsample = nn.ConvTranspose2d(
@@ -63,19 +65,30 @@ class Generator(nn.Module):
         )
         self.second_norm = make_norm(second, n_classes=norm_classes)
         self.to_images = ToImages(second, channels, kernel_size=4, stride=2, padding=1)
-        self.bound = nn.Tanh() if tanh else nn.Identity()
 
     @override
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        x = self.enter(latents, labels)
-        if self.hidden is not None and self.hidden_norm is not None:
-            hidden = self.hidden_norm(self.hidden(x)[:, :, None, None], labels).flatten(1)
-            x = torch.cat([x, F.relu(hidden)], dim=1)
-        x = self.project(x)
+        x = self.project(self.hidden(self.enter(latents, labels), labels))
         x = x.unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)  # (N, W1, S/4, S/4)
         x = F.relu(self.first_norm(x, labels))
         x = F.relu(self.second_norm(self.upsample(x), labels))  # (N, W2, S/2, S/2)
-        return self.bound(self.to_images(x))  # (N, C, S, S)
+        return self.to_images(x).tanh()  # (N, C, S, S)
+
+
+class Hidden(nn.Module):
+    """Vectors x (N, F) to [x, relu(norm(linear(x)))] (N, F + H)."""
+
+    def __init__(
+        self, n_inputs: int, n_hidden: int, *, make_norm: type[Modulation], n_classes: int
+    ) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_inputs, n_hidden, bias=False)
+        self.norm = make_norm(n_hidden, n_classes=n_classes)
+
+    @override
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        features = self.norm(self.linear(x)[:, :, None, None], labels).flatten(1)
+        return torch.cat([x, F.relu(features)], dim=1)
 
 
 def require_two(widths: Sequence[int]) -> Sequence[int]:
@@ -85,20 +98,6 @@ def require_two(widths: Sequence[int]) -> Sequence[int]:
             "widths=[64,32]"
         )
     return widths
-
-
-class MinibatchStd(nn.Module):
-    """One more channel: the features' standard deviation over the batch (arXiv:1710.10196, sec. 3).
-
-    It is averaged over channels and positions: one number for the whole batch, near 0 where all
-    its images are alike. Outputs then depend on the batch.
-    """
-
-    @override
-    def forward(self, x: Tensor) -> Tensor:
-        # The small constant keeps the square root differentiable where all images are equal.
-        spread = (x.var(dim=0, correction=0) + 1e-8).sqrt().mean()
-        return torch.cat([x, spread.expand(len(x), 1, *x.shape[2:])], dim=1)
 
 
 class Discriminator(nn.Module):
@@ -117,11 +116,11 @@ class Discriminator(nn.Module):
         n_classes: int,
         channels: int,
         img_size: int,
-        widths: Sequence[int] = (64, 16),
+        widths: Sequence[int],
+        hidden: int,
         head: Literal["projection", "concat", "auxiliary"] = "projection",
         spectral_norm: bool = False,
         minibatch_std: bool = False,
-        hidden: int = 0,
     ) -> None:
         super().__init__()
         if head == "auxiliary" and n_classes == 1:

@@ -1,6 +1,6 @@
-"""Layers in forms that are cheap on a CPU, where penalties differentiate them twice.
+"""Layers, most in forms that are cheap on a CPU, where penalties differentiate them twice.
 
-All keep activations channels-last, in which the CPU's other convolutions are fastest.
+Features stay channels-last, in which the CPU's other convolutions are fastest.
 """
 
 from typing import Any
@@ -68,6 +68,20 @@ class ToImages(nn.ConvTranspose2d):
         patches = F.linear(x.flatten(2).mT, self.weight.flatten(1).T)  # (N, H * W, C * k * k)
         images = F.fold(patches.mT, side, kernel, padding=padding, stride=stride)
         return images if self.bias is None else images + self.bias[:, None, None]
+
+
+class MinibatchStd(nn.Module):
+    """One more channel: the features' standard deviation over the batch (arXiv:1710.10196, sec. 3).
+
+    It is averaged over channels and positions: one number for the whole batch, near 0 where all
+    its images are alike. Outputs then depend on the batch.
+    """
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        # The small constant keeps the square root differentiable where all images are equal.
+        spread = (x.var(dim=0, correction=0) + 1e-8).sqrt().mean()
+        return torch.cat([x, spread.expand(len(x), 1, *x.shape[2:])], dim=1)
 
 
 def quarter(img_size: int) -> int:

@@ -1,4 +1,7 @@
-"""A residual pair without normalization, with the settings of R3GAN (arXiv:2501.05441)."""
+"""A residual pair without normalization, after R3GAN (arXiv:2501.05441).
+
+Unlike there, doubling is bilinear, and fewer than three stages end in a strided layer.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -106,7 +109,7 @@ class Generator(nn.Module):
     """Latents (N, Z) and class indices (N,) to images (N, C, S, S), unbounded without ``tanh``.
 
     ``widths`` are those of the stages of side S/4, S/2 and S, each of ``blocks`` residual blocks.
-    With fewer than three, a strided layer reaches the images: the last doubles a step on a CPU.
+    With fewer than three, a strided layer reaches the images: a third doubles a step on a CPU.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from src.losses import AdversarialLoss, LeastSquares, Logits, Relativistic, Wass
 from src.models.gan import TRAIN, ConditionalGAN, evaluating, frozen, random_stream
 from src.networks import dcgan
 from src.penalties import FiniteDifference, Interpolated, ZeroCentered, ZeroCenteredPair
-from src.schedules import Constant, Cosine, Linear
+from src.schedules import Cosine, Linear
 from src.terms import AuxiliaryClassifier, FeatureMatching
 
 BATCH, LATENT, CLASSES = 6, 3, 4
@@ -232,7 +232,8 @@ def test_penalties_move_the_discriminator_against_their_gradient() -> None:
     fit(plain), fit(penalized)
     copy = make_gan()
     torch.manual_seed(random_stream(5, TRAIN, 0, 0, 0))
-    copy.imagine(torch.zeros(BATCH, dtype=torch.int64))  # draws what the step has drawn
+    # Draws what the step has drawn.
+    copy.make_fake(*copy.draw_inputs(torch.zeros(BATCH, dtype=torch.int64)))
     (real, labels) = batches(1)[0]
     copy.discriminator(torch.cat([real, real]), torch.cat([labels, labels]))
     penalty = ZeroCentered(5.0, at="real")
@@ -458,6 +459,11 @@ def test_each_player_s_term_joins_its_own_loss() -> None:
         torch.testing.assert_close(b - a, -0.05 * slope, atol=1e-6, rtol=1e-5)
 
 
+def make_critic(**options: Any) -> dcgan.Discriminator:
+    sizes = {"n_classes": CLASSES, "channels": 1, "img_size": 4, "widths": (8, 4), "hidden": 0}
+    return dcgan.Discriminator(**sizes | options)
+
+
 @pytest.mark.parametrize("head", ["projection", "auxiliary"])
 @pytest.mark.parametrize("term", [AuxiliaryClassifier(), FeatureMatching()])
 def test_the_convolutional_discriminator_has_what_terms_need(term: Any, head: str) -> None:
@@ -465,7 +471,7 @@ def test_the_convolutional_discriminator_has_what_terms_need(term: Any, head: st
     moves = []
     for terms in ({}, {"it": term}):
         torch.manual_seed(0)
-        critic = dcgan.Discriminator(n_classes=CLASSES, channels=1, img_size=4, head=head)
+        critic = make_critic(head=head)
         enlarge = {"enlarge": lambda images: images.repeat(1, 1, 2, 2)}
         gan = make_gan(critic=critic, loss=Relativistic(), terms=terms, augment=enlarge)
         fit(gan)
@@ -481,7 +487,7 @@ def test_labels_are_learned_from_real_images_alone() -> None:
     critics = []
     for terms in ({}, {"it": AuxiliaryClassifier(weight=0.5, fakes=False)}):
         torch.manual_seed(0)
-        critic = dcgan.Discriminator(n_classes=CLASSES, channels=1, img_size=4)
+        critic = make_critic()
         (images, labels), before = batches(1)[0], deepcopy(critic)
         fit(make_gan(critic=critic, lr_d=0.05, terms=terms, augment=enlarge))
         critics.append(critic)
@@ -559,11 +565,13 @@ def test_each_value_follows_its_schedule() -> None:
     scheduled = make_gan(
         optimizer=partial(torch.optim.Adam, betas=(0.5, 0.9)),
         schedules={
-            "lr": Constant(0.5), "gamma": Constant(0.25), "beta2": Constant(0.7),
-            "ema_halflife": Constant(0.125),
+            "lr": lambda _: 0.5,
+            "gamma": lambda _: 0.25,
+            "beta2": lambda _: 0.7,
+            "ema_halflife": lambda _: 0.125,
         },
         **parts,
-    )  # fmt: skip
+    )
     parts = {"penalties": {"r1": ZeroCentered(1.0, at="real")}, "ema_halflife_images": 1.0}
     configured = make_gan(
         lr_g=0.025, lr_d=0.025, optimizer=partial(torch.optim.Adam, betas=(0.5, 0.7)), **parts
@@ -595,4 +603,4 @@ def test_a_resumed_run_follows_its_schedules_to_the_bit(tmp_path: Path) -> None:
 
 def test_beta2_of_an_optimizer_without_betas_is_refused() -> None:
     with pytest.raises(InputError, match=r"model.schedules.beta2 is not for SGD, which has no"):
-        fit(make_gan(schedules={"beta2": Constant(0.9)}))
+        fit(make_gan(schedules={"beta2": lambda _: 0.9}))

@@ -9,7 +9,8 @@ from torch.nn.utils import parametrize
 
 from src.errors import InputError
 from src.models.gan import mixes_samples
-from src.networks.dcgan import Discriminator, Generator, MinibatchStd
+from src.networks.dcgan import Discriminator, Generator
+from src.networks.layers import MinibatchStd
 from tests.networks.slopes import influences, slopes
 
 K, Z = 10, 100
@@ -21,14 +22,10 @@ GENERATORS = [
 HEADS = ["projection", "concat", "auxiliary"]
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
 def make_generator(**options: Any) -> Generator:
     """In eval mode, with gains and biases by class that are no longer all equal."""
-    defaults = {"n_classes": K, "latent_dim": Z, "channels": 1, "img_size": 28, "hidden": 8}
+    defaults = {"n_classes": K, "latent_dim": Z, "channels": 1, "img_size": 28}
+    defaults |= {"widths": (96, 32), "hidden": 8}
     generator = Generator(**defaults | options).eval()
     for weight in (*generator.first_norm.parameters(), *generator.second_norm.parameters()):
         weight.data += torch.rand_like(weight)
@@ -36,7 +33,7 @@ def make_generator(**options: Any) -> Generator:
 
 
 def make_discriminator(**options: Any) -> Discriminator:
-    defaults = {"n_classes": K, "channels": 1, "img_size": 28, "hidden": 8}
+    defaults = {"n_classes": K, "channels": 1, "img_size": 28, "widths": (64, 16), "hidden": 8}
     return Discriminator(**defaults | options)
 
 
@@ -88,7 +85,6 @@ def test_generated_shapes_and_range(options: dict[str, Any], channels: int, img_
     assert images.shape == (6, channels, img_size, img_size)
     assert images.abs().max() <= 1
     assert images.std() > 0.1
-    assert make_generator(tanh=False)(100 * torch.randn(6, Z), torch.arange(6)).abs().max() > 1
 
 
 @pytest.mark.parametrize("head", HEADS)

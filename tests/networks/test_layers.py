@@ -11,11 +11,6 @@ from src.errors import InputError
 from src.networks.layers import FromImages, Pointwise, ToImages, leaky, quarter
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
 def derivatives(function: Callable[[Tensor], Tensor], x: Tensor, *weights: Tensor) -> list[Tensor]:
     """The value, its gradients, and those of a gradient penalty."""
     x = x.detach().requires_grad_()
