@@ -26,7 +26,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -183,11 +183,17 @@ TORCHS_OWN: list[tuple[Any, str, Any]] = [
 ]
 
 
+@contextmanager
+def torchs_layers() -> Iterator[None]:
+    with ExitStack() as stack:
+        for where, name, replacement in TORCHS_OWN:
+            stack.enter_context(patch.object(where, name, replacement))
+        yield
+
+
 def with_torchs_layers(step: Step) -> Step:
     def plain(images: Tensor, labels: Tensor) -> None:
-        with ExitStack() as stack:
-            for where, name, replacement in TORCHS_OWN:
-                stack.enter_context(patch.object(where, name, replacement))
+        with torchs_layers():
             step(images, labels)
 
     return plain

@@ -1,0 +1,60 @@
+"""Variants that are called equal learn the same, and the others something else."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.throughput import bare_step
+from benchmarks.variants import EQUAL, OTHER, UNCHANGED, Variant, generation, race
+from src.build import build_model
+from src.images import to_float
+from tests.conftest import Compose
+
+LEARNING = EQUAL | {name: OTHER[name] for name in ("finite differences", "no label matching")}
+del LEARNING["generator compiled"]  # which takes half a minute
+
+
+def first_step(typed: Compose, variant: Variant) -> Tensor:
+    """Of the discriminator's first weights, in units of the learning rate."""
+    torch.manual_seed(1)
+    gan = build_model(typed("experiment=train_mnist_gan", *variant.overrides))
+    variant.change(gan)
+    gan.make_optimizers = (partial(torch.optim.SGD, lr=1.0),) * 2  # a rounding error stays one
+    step, images = bare_step(gan), to_float(torch.randint(256, (8, 1, 28, 28), dtype=torch.uint8))
+    weight = gan.discriminator.from_images.weight
+    before = weight.detach().clone()
+    torch.manual_seed(0)
+    with variant.around():
+        step(images, torch.arange(8))
+    return weight.detach() - before
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_only_what_is_called_equal_learns_the_same(typed: Compose, name: str) -> None:
+    expected, found = (first_step(typed, each) for each in (Variant(), LEARNING[name]))
+    error = (found - expected).norm() / expected.norm()
+    assert (error < 1e-4) == (name in EQUAL)
+
+
+def test_times_are_over_the_first_of_the_same_round() -> None:
+    seconds = iter([9.0, 9.0, 1.0, 2.0, 2.0, 8.0])  # the first round warms up
+
+    def run() -> float:
+        return next(seconds)
+
+    table = race({UNCHANGED: run, "slow": run}, rounds=2).splitlines()
+    assert table[1].split() == ["unchanged", "1.00", "(1.00", "to", "1.00)", "7.5"]
+    assert table[2].split() == ["slow", "3.00", "(2.00", "to", "4.00)", "4.0"]
+    assert table[3] == "unchanged: 1.500 s"
+
+
+def test_both_ways_to_generate_give_the_same_images(typed: Compose) -> None:
+    gan = build_model(typed("experiment=train_mnist_gan"))
+    images = []
+    generate = gan.generate
+    gan.generate = lambda *inputs: images.append(generate(*inputs))  # type: ignore[assignment]
+    for run in generation(gan).values():
+        assert run() > 0
+    assert torch.equal(*images)
