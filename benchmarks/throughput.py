@@ -5,7 +5,7 @@
 
 Four arms train the same networks and objective on the experiment's data for ``steps`` batches, one
 after the other in every round, so that a noisy machine disturbs all alike; medians over rounds are
-reported. Peak memory is that of the process so far.
+reported, and the peak memory of the process that trains all four.
 
 - fit: ``Trainer.fit`` as ``python run.py logger=csv`` uses it, from an epoch's first batch to its
   last, with the losses' way to metrics.csv; validation, pictures and checkpoints are not timed
@@ -25,9 +25,10 @@ import resource
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -270,6 +271,20 @@ def profile(each: dict[str, Callable[[], float]]) -> None:
         print(name, "\n".join(line[:110] for line in table.splitlines()), sep="\n")
 
 
+def measure(experiment: str, options: argparse.Namespace, overrides: Sequence[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        cfg = compose_in(
+            Path(folder), f"experiment={experiment}", "logger=csv", "callbacks=none",
+            "ignore_warnings=true", f"data_dir={Path.cwd() / 'data'}", *overrides,
+        )  # fmt: skip
+        print(f"\n{experiment}, batches of {cfg.datamodule.batch_size}")
+        each = arms(cfg, options.steps)
+        if options.profile:
+            profile(each)
+        else:
+            report(cfg, race(each, rounds=options.rounds), options.steps)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--experiments", nargs="+", default=["train_mnist_gan"])
@@ -279,18 +294,15 @@ def main() -> None:
     options, overrides = parser.parse_known_args()
     print(f"{options.steps} steps, {options.rounds} rounds, {torch.get_num_threads()} threads, "
           f"torch {torch.__version__}")  # fmt: skip
-    for experiment in options.experiments:
-        with tempfile.TemporaryDirectory() as folder:
-            cfg = compose_in(
-                Path(folder), f"experiment={experiment}", "logger=csv", "callbacks=none",
-                "ignore_warnings=true", f"data_dir={Path.cwd() / 'data'}", *overrides,
-            )  # fmt: skip
-            print(f"\n{experiment}, batches of {cfg.datamodule.batch_size}")
-            each = arms(cfg, options.steps)
-            if options.profile:
-                profile(each)
-            else:
-                report(cfg, race(each, rounds=options.rounds), options.steps)
+    sys.stdout.flush()
+    for experiment in options.experiments:  # in a process of its own, for its peak memory
+        process = get_context("spawn").Process(
+            target=measure, args=(experiment, options, overrides)
+        )
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise SystemExit(process.exitcode)
 
 
 if __name__ == "__main__":
