@@ -20,6 +20,7 @@ reported, and the peak memory of the process that trains all four.
 """
 
 import argparse
+import logging
 import os
 import resource
 import statistics
@@ -272,6 +273,7 @@ def profile(each: dict[str, Callable[[], float]]) -> None:
 
 
 def measure(experiment: str, options: argparse.Namespace, overrides: Sequence[str]) -> None:
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         cfg = compose_in(
             Path(folder), f"experiment={experiment}", "logger=csv", "callbacks=none",

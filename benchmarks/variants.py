@@ -1,6 +1,6 @@
 """What choices cost on a CPU: one at a time is changed in an experiment's step, and timed.
 
-    python benchmarks/variants.py [--experiment train_mnist_gan] [--steps 12] [--rounds 7]
+    python benchmarks/variants.py [--experiment train_mnist_gan] [--steps 5] [--rounds 5]
         [OVERRIDE ...]
 
 The step is the ``bare`` one of throughput.py. All variants take turns in every round, so that a
@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.throughput import bare_step, in_memory, time_loop, torchs_layers
 from src.build import build_datamodule, build_model
 from src.config import compose_in
-from src.images import Labelled
+from src.datamodules.batches import InMemoryDataset
 from src.models.gan import ConditionalGAN
 
 UNCHANGED = "unchanged"
@@ -95,13 +95,13 @@ OTHER = {
 }
 
 
-def timer(cfg: DictConfig, variant: Variant, data: Labelled, *, n_images: int) -> Timer:
+def timer(cfg: DictConfig, variant: Variant, data: InMemoryDataset, *, n_images: int) -> Timer:
     gan, batch_size = build_model(cfg), cfg.datamodule.batch_size
     variant.change(gan)
     step = bare_step(gan)
 
     def run() -> float:
-        batches = in_memory(*data, batch_size)
+        batches = in_memory(data.images, data.labels, batch_size)
         with variant.around():
             return time_loop(islice(batches, n_images // batch_size), step)
 
@@ -142,8 +142,8 @@ def race(timers: Mapping[str, Timer], *, rounds: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--experiment", default="train_mnist_gan")
-    parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
     options, overrides = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         compose = partial(

@@ -1,15 +1,17 @@
 """Variants that are called equal learn the same, and the others something else."""
 
 from functools import partial
+from unittest.mock import patch
 
 import pytest
 import torch
 from torch import Tensor
 
 from benchmarks.throughput import bare_step
-from benchmarks.variants import EQUAL, OTHER, UNCHANGED, Variant, generation, race
+from benchmarks.variants import EQUAL, OTHER, UNCHANGED, Variant, generation, race, timer
 from src.build import build_model
-from src.images import to_float
+from src.datamodules.batches import InMemoryDataset
+from src.images import Labelled, to_float
 from tests.conftest import Compose
 
 LEARNING = EQUAL | {name: OTHER[name] for name in ("finite differences", "no label matching")}
@@ -36,6 +38,16 @@ def test_only_what_is_called_equal_learns_the_same(typed: Compose, name: str) ->
     expected, found = (first_step(typed, each) for each in (Variant(), LEARNING[name]))
     error = (found - expected).norm() / expected.norm()
     assert (error < 1e-4) == (name in EQUAL)
+
+
+def test_a_timer_runs_as_many_images_as_it_is_told(typed: Compose) -> None:
+    cfg = typed("experiment=train_mnist_gan", "datamodule.batch_size=8")
+    images = torch.randint(256, (64, 1, 28, 28), dtype=torch.uint8)
+    data = InMemoryDataset(Labelled(images, torch.arange(64) % 10))
+    steps = []
+    with patch("benchmarks.variants.bare_step", lambda _: lambda *batch: steps.append(batch)):
+        timer(cfg, Variant(), data, n_images=24)()
+    assert [len(labels) for _, labels in steps] == [8, 8, 8]
 
 
 def test_times_are_over_the_first_of_the_same_round() -> None:
