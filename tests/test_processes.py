@@ -41,7 +41,7 @@ def start(
 
 
 def finish(process: subprocess.Popen[str], *, code: int = 0) -> str:
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=600)  # two threads on one free core crawl
     assert process.returncode == code, output
     return output
 
@@ -52,7 +52,7 @@ def last_checkpoint(run: Path) -> dict[str, Any]:
 
 def await_step(run: Path, step: int, process: subprocess.Popen[str], before: str) -> None:
     """Wait until metrics.csv has news, and speaks of ``step``: the middle of training."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         rows = metrics(run)
         if rows != before and re.search(r"^(\d+),", rows, re.M) and last_step(rows) >= step:
