@@ -159,9 +159,17 @@ def draw_quality(path: Path, curves: Mapping[str, Curve]) -> None:
                 axes.plot([point[x] for point in measured], values, f".-C{i}", label=name)
             for floor in {point[f"real_{metric}"] for point in points if metric in point}:
                 axes.axhline(floor, color="gray", linestyle=":", label="real images")
-            axes.set(yscale="log" if QUALITY[metric] else "linear", ylabel=metric)
+            label_values(axes, metric)
             axes.grid(alpha=0.3)
-    for axes, label in zip(grid_of_axes[-1], AXES.values(), strict=True):
-        axes.set_xlabel(label)
+    for axes, words in zip(grid_of_axes[-1], AXES.values(), strict=True):
+        axes.set_xlabel(words)
     grid_of_axes[0][-1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     figure.savefig(path, dpi=110)
+
+
+def label_values(axes: Axes, metric: str) -> None:
+    axes.set_ylabel(metric)
+    if QUALITY[metric]:
+        axes.set_yscale("log")
+    else:
+        axes.ticklabel_format(axis="y", useOffset=False)  # 999 is not "-1 and +1e3"

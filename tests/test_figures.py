@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from src.figures import COLUMNS, at_random, draw_quality, least_confident, pairs, place
 from src.metrics.judges import Judged
@@ -73,3 +74,13 @@ def test_curves_of_different_metrics_share_a_picture(tmp_path: Path) -> None:
     single = [x | {"fid_cnn": 4.0, "real_fid_cnn": 0.1}]
     draw_quality(tmp_path / "quality.png", {"a": stacked, "b": single})
     assert (tmp_path / "quality.png").stat().st_size > 1_000
+
+
+def test_999_modes_are_written_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    x = {"seconds": 1.0, "images": 64.0, "real_modes": 1000.0}
+    draw_quality(tmp_path / "quality.png", {"a": [x | {"modes": 999.0}, x | {"modes": 1000.0}]})
+    drawn[0].canvas.draw()
+    ticks = [label.get_text() for label in drawn[0].axes[0].get_yticklabels()]
+    assert {"999.0", "1000.0"} <= set(ticks)
