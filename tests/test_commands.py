@@ -78,7 +78,7 @@ COMMANDS: list[tuple[str, dict[str, Any]]] = [
             "model.generator.n_classes": 1,
             "model.discriminator.channels": 3,
             "model.loss._target_": "src.losses.Relativistic",
-            "model.schedules.lr.points": [[250_000, 1.0], [500_000, 0.0]],
+            "model.schedules.lr.points": [[600_000, 1.0], [1_200_000, 0.0]],
             "callbacks.best_checkpoint.monitor": "val/kl",
         },
     ),
