@@ -87,7 +87,7 @@ def test_a_child_that_translates_again_reads_the_same(typed: list[str]) -> None:
 @pytest.mark.parametrize("name", ["train_mnist_gan", "train_mnist_gan.yaml"])
 def test_both_spellings_of_an_experiment_compose_to_the_same(name: str) -> None:
     cfg = composed(translate([f"experiment={name}", "trainer.gpus=1", "datamodule.batch_size=32"]))
-    assert (cfg.trainer.gpus, cfg.trainer.max_epochs) == (1, 5)
+    assert (cfg.trainer.gpus, cfg.trainer.max_epochs) == (1, 7)
     assert (cfg.datamodule.batch_size, cfg.seed) == (32, 12345)
     assert [*cfg.logger] == ["wandb"]
 

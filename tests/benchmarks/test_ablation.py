@@ -98,7 +98,7 @@ def test_widths_start_from_what_the_flagship_says(typed: Compose, name: str, fac
     explicit = "model.generator.widths=[48,24]"
     model = typed(explicit, *rows(typed(explicit))[name]).model
     assert model.generator.widths == [factor * 48, factor * 24]
-    assert model.discriminator.widths == [factor * 32, factor * 16]
+    assert model.discriminator.widths == [factor * 16, factor * 8]
 
 
 def test_the_last_speed_is_that_of_warm_steps(tmp_path: Path) -> None:
