@@ -3,12 +3,12 @@
     python benchmarks/ablation.py [OVERRIDE ...] [--seconds 200] [--seeds 1 2] [--rows NAME ...]
         [--experiment NAME] [--folder logs/ablation]
 
-All rows train for about the same time. The seeds of a row run side by side, one process and one
-thread for each core, which they fill, so that no row has more of the machine than another. Each
-row's speed is measured first, in the same way and on the steps after a warm-up; it trains for the
-images that fit into ``seconds``, and its learning rate falls to zero at their end. After the last
-step, and only then, the validation images judge: quality.csv holds one row. Nothing else interrupts
-the training.
+All rows may take the same time. The flagship trains for the images that fit into ``seconds``; every
+other row first runs beside the flagship for a while, and trains for as many images more or fewer as
+it was faster or slower, so that a machine whose speed drifts favours none. The learning rate falls
+to zero at their end. The seeds of a row run side by side, one process and one thread for each core.
+After the last step, and only then, the validation images judge: quality.csv holds one row. Nothing
+else interrupts the training.
 
 Results stay in FOLDER/ROW/seedS. A finished seed is kept, an interrupted one starts again with the
 images that its row was given; FOLDER/ablation.md and .png hold the rows so far.
@@ -20,7 +20,7 @@ import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from subprocess import SubprocessError
 from typing import Any
 
@@ -40,7 +40,10 @@ from src.figures import QUALITY, Curve
 from src.metrics.panel import METRICS
 
 FLAGSHIP = "flagship"
-CALIBRATION_STEPS = 50  # to warm up, and then as many to be timed
+CALIBRATION = [
+    "trainer.max_steps=1000000", "+trainer.max_time='00:00:00:20'", "trainer.log_every_n_steps=10",
+    "~callbacks.quality",
+]  # fmt: skip
 OVERHEAD_S = 60  # of a row: its calibration, its evaluation, and starting both
 OPTIONS = [
     "logger=csv", "print_config=false", "test_after_training=false", "trainer.max_epochs=-1",
@@ -109,28 +112,28 @@ def side_by_side(runs: Mapping[Path, Sequence[str]]) -> None:
         raise SubprocessError("; ".join(failed))
 
 
-def images_per_second(folder: Path, arguments: Sequence[str], seeds: Sequence[int]) -> float:
-    """Measured on warm steps of all seeds side by side: their mean."""
-    options = [
-        f"trainer.max_steps={2 * CALIBRATION_STEPS}",
-        f"trainer.log_every_n_steps={CALIBRATION_STEPS}",
-        "~callbacks.quality",
-    ]
-    runs = {folder / f"calibration{seed}": [*arguments, *options, f"seed={seed}"] for seed in seeds}
-    side_by_side(runs)
-    return mean(last_speed(run / "metrics.csv") for run in runs)
+def speeds(runs: Mapping[Path, Sequence[str]]) -> list[float]:
+    """Images per second of each run, all at once."""
+    side_by_side({folder: [*arguments, *CALIBRATION] for folder, arguments in runs.items()})
+    return [median_speed(folder / "metrics.csv") for folder in runs]
 
 
-def last_speed(path: Path) -> float:
+def median_speed(path: Path) -> float:
+    """Of all that was logged, to which neither the first steps nor a pause matter."""
     with path.open() as file:
-        speeds = [row["images_per_second"] for row in csv.DictReader(file)]
-    return float([speed for speed in speeds if speed][-1])
+        logged = [row["images_per_second"] for row in csv.DictReader(file)]
+    return median(float(speed) for speed in logged if speed)
 
 
 def measure(
-    folder: Path, arguments: Sequence[str], *, seconds: float, seeds: Sequence[int]
+    folder: Path,
+    arguments: Sequence[str],
+    flagship: Sequence[str],
+    *,
+    seconds: float,
+    seeds: Sequence[int],
 ) -> None:
-    """Train and judge the seeds that are not there yet, for ``seconds`` each."""
+    """Train and judge the seeds that are not there yet, for ``seconds`` of the flagship's each."""
     cfg = compose_in(Path.cwd(), *arguments, "trainer.max_steps=1")
     parts = {part: plain(cfg)[part] for part in ("model", "datamodule", "trainer")}
     recipe = {"seconds": seconds} | parts
@@ -139,11 +142,16 @@ def measure(
     if not missing:
         return
     if n_images is None:
-        n_images = seconds * images_per_second(folder, arguments, seeds)
+        runs = {folder / "calibration": arguments, folder / "calibration_flagship": flagship}
+        speed, beside = speeds(runs)
+        if folder.name == FLAGSHIP:
+            n_images = seconds * speed
+        else:
+            plan = yaml.safe_load((folder.parent / FLAGSHIP / "plan.yaml").read_text())
+            n_images = plan["images"] * speed / beside
         OmegaConf.save(recipe | {"images": n_images}, folder / "plan.yaml")
     length = f"trainer.max_steps={round(n_images / images_per_step(cfg))}"
-    runs = {folder / f"seed{seed}": [*arguments, length, f"seed={seed}"] for seed in missing}
-    side_by_side(runs)
+    side_by_side({folder / f"seed{seed}": [*arguments, length, f"seed={seed}"] for seed in missing})
 
 
 def planned(folder: Path, recipe: Mapping[str, Any]) -> float | None:
@@ -228,15 +236,15 @@ def main() -> None:
     if len(seeds) > n_cores:
         raise InputError(f"--seeds names more seeds than there are cores: type {n_cores} at most")
     arguments = [f"experiment={options.experiment}", *overrides]
-    flagship = compose_in(Path.cwd(), *arguments)
-    offered = rows(flagship)
+    every = [*arguments, *OPTIONS]
+    offered = rows(compose_in(Path.cwd(), *arguments))
     names = choose(offered, options.rows)
     minutes = len(names) * (options.seconds + OVERHEAD_S) / 60
     print(f"{len(names)} rows take some {minutes:.0f} minutes, less what is there already")
     for n_done, name in enumerate(names, start=1):
-        row = [*arguments, *OPTIONS, *offered[name]]
+        row = [*every, *offered[name]]
         try:
-            measure(folder / name, row, seconds=options.seconds, seeds=seeds)
+            measure(folder / name, row, every, seconds=options.seconds, seeds=seeds)
         except SubprocessError as error:
             print(f"{name} did not finish: {error}")
         found = results(folder, names[:n_done], seeds)
