@@ -114,7 +114,7 @@ def best_checkpoints(trainer: pl.Trainer) -> list[Path]:
     """What each ModelCheckpoint holds best: by its metric if it has one, else the last."""
     savers = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
     best = [each.best_model_path for each in savers if each.monitor is not None]
-    paths = [path for path in best if path] or [each.last_model_path for each in savers]
+    paths = [path for path in best if path] or [each.best_model_path for each in savers]
     return [Path(path) for path in paths if path]
 
 

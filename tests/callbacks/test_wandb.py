@@ -70,7 +70,9 @@ class Adversaries(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(folder: Path, logger: object, **options: object) -> pl.Trainer:
+def fit(
+    folder: Path, logger: object, *, saver: ModelCheckpoint | None = None, **options: object
+) -> pl.Trainer:
     (folder / "src").mkdir(parents=True)
     (folder / "src" / "model.py").write_text("answer = 42\n")
     trainer = pl.Trainer(
@@ -82,7 +84,7 @@ def fit(folder: Path, logger: object, **options: object) -> pl.Trainer:
         default_root_dir=folder,
         log_every_n_steps=1,
         callbacks=[
-            ModelCheckpoint(folder / "checkpoints", monitor="loss", save_last=True),
+            saver or ModelCheckpoint(folder / "checkpoints", monitor="loss", save_last=True),
             WatchModel(log_freq=2),
             UploadCodeAsArtifact(str(folder / "src")),
             UploadCheckpointsAsArtifact(str(folder / "checkpoints")),
@@ -115,6 +117,15 @@ def test_an_offline_run_holds_everything_in_its_folder(tmp_path: Path, home: Pat
     assert "last.ckpt" not in artifacts
     assert (folder / "code" / "model.py").read_text() == "answer = 42\n"
     assert not (home / ".local").exists()  # where wandb would collect what it cannot upload
+
+
+def test_where_no_metric_chooses_the_last_checkpoint_is_uploaded(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    saver = ModelCheckpoint(run / "checkpoints", filename="last", save_on_train_epoch_end=True)
+    fit(run, open_wandb(save_dir=str(run), offline=True), saver=saver)
+    close_wandb()
+    (folder,) = run.glob("wandb/offline-run-*")
+    assert "last.ckpt" in json.dumps(records(folder, "artifact"))
 
 
 def test_without_wandb_one_warning_and_a_finished_fit(
