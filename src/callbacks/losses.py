@@ -69,6 +69,14 @@ class LossRecord(Callback):
         self.n_images, self.started_at = 0, perf_counter()
 
     @override
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.paused_at = perf_counter()
+
+    @override
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started_at += perf_counter() - self.paused_at
+
+    @override
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
