@@ -67,11 +67,10 @@ def evaluate(cfg: DictConfig) -> None:
     subject = from_file(cfg) if cfg.samples else from_checkpoint(cfg)
     found = (measure_modes if is_stacked(subject.datamodule) else measure_classes)(cfg, subject)
     seconds = perf_counter() - started - found.cas_seconds
-    n, cas_seeds = len(subject.images.labels), found.details["cas_seeds"]
     report = {
         "source": subject.source,
         "data": {"name": subject.datamodule.data_name, "md5": found.md5s},
-        "n": n,
+        "n": len(subject.images.labels),
         "judges": {role: vars(record) for role, record in subject.judges.records.items()},
         "version": versions(),
         "seconds": {"panel": seconds, "cas": found.cas_seconds},
@@ -84,7 +83,7 @@ def evaluate(cfg: DictConfig) -> None:
     show(table(report))
     log.info(f"in {folder}: metrics.json, evaluation.png")
     if "ckpt" in subject.source:
-        keep_in_run(Path(subject.source["ckpt"]).parents[1], folder, n=n, cas_seeds=cas_seeds)
+        keep_in_run(Path(subject.source["ckpt"]).parents[1], folder, report)
 
 
 def measure_classes(cfg: DictConfig, subject: Subject) -> Findings:
@@ -251,15 +250,20 @@ def cell(row: Row, name: str, digits: int) -> str:
     return f"{row[name]:.{digits}f}{uncertainty}"
 
 
-def keep_in_run(run_dir: Path, folder: Path, *, n: int, cas_seeds: int) -> None:
+def keep_in_run(run_dir: Path, folder: Path, report: dict[str, Any]) -> None:
     """Copy the newest evaluation into the run folder that the checkpoint lies in.
 
-    A quick look, at fewer images or without the classifiers, does not replace a longer one.
+    A quick look, at fewer images or without the classifiers, does not replace a longer one at the
+    same step.
     """
-    report, picture = run_dir / "evaluation.json", run_dir / "evaluation.png"
-    kept = json.loads(report.read_text()) if report.is_file() else {"n": 0, "cas_seeds": 0}
-    if (kept["n"], kept["cas_seeds"]) > (n, cas_seeds):
-        log.info(f"{report} keeps the longer report")
+    path = run_dir / "evaluation.json"
+    kept = json.loads(path.read_text()) if path.is_file() else None
+    if kept and kept["source"]["step"] == report["source"]["step"] and size(kept) > size(report):
+        log.info(f"{path} keeps the longer report")
     elif (run_dir / "config.yaml").is_file():
-        write_atomically(report, (folder / "metrics.json").read_bytes())
-        write_atomically(picture, (folder / "evaluation.png").read_bytes())
+        write_atomically(path, (folder / "metrics.json").read_bytes())
+        write_atomically(path.with_suffix(".png"), (folder / "evaluation.png").read_bytes())
+
+
+def size(report: dict[str, Any]) -> tuple[int, int]:
+    return report["n"], report["cas_seeds"]

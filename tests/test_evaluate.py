@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from src.build import ready_data
 from src.config import compose_in
 from src.errors import InputError
-from src.evaluate import evaluate
+from src.evaluate import evaluate, keep_in_run
 from src.generate import generate, load_gan, sample
 from src.metrics.modes import count_modes, digit_judges, read_modes
 from src.metrics.panel import METRICS
@@ -88,6 +89,20 @@ def test_a_quick_look_does_not_replace_a_longer_report(
     assert (trained / "evaluation.json").read_bytes() == kept
 
 
+def test_a_report_of_former_weights_gives_way_to_any(
+    report: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").touch()
+    evaluation = tmp_path / "evaluation"
+    evaluation.mkdir()
+    (evaluation / "evaluation.png").touch()
+    (evaluation / "metrics.json").write_text("new")
+    older = report | {"source": report["source"] | {"step": report["source"]["step"] - 1}}
+    (tmp_path / "evaluation.json").write_text(json.dumps(older))
+    keep_in_run(tmp_path, evaluation, report | {"n": 1})
+    assert (tmp_path / "evaluation.json").read_text() == "new"
+
+
 def test_a_file_of_its_images_scores_as_the_checkpoint_does(
     report: dict[str, Any], trained: Path, judged_data: Path, tmp_path: Path
 ) -> None:
@@ -154,7 +169,10 @@ def test_stacked_digits_are_judged_by_their_modes(
     gan, judges = load_gan(stacked / "checkpoints" / "last.ckpt"), digit_judges(data_dir=stacked)
     (images,) = sample(gan, torch.zeros(N_STACKED, dtype=torch.int64), seed=3)
     assert report["rows"]["generated"] == count_modes(read_modes(judges, images))
-    assert report["rows"]["real"]["modes"] <= N_STACKED == report["n"]
+    data = ready_data(compose_in(tmp_path, *STACKED, f"data_dir={stacked}"))
+    real = data.parts["test"].images
+    assert report["rows"]["real"] == count_modes(read_modes(judges, real))
+    assert report["n"] == N_STACKED
     assert report["rows"]["noise"] == {"modes": 1, "kl": pytest.approx(math.log(1_000))}
     assert report == json.loads((stacked / "evaluation.json").read_text())
     with Image.open(stacked / "evaluation.png") as picture:
