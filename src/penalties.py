@@ -5,12 +5,15 @@ batch: the two then share their label. ``reads`` says what a penalty takes from 
 pass: nothing but its images, the logits, or slopes through them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.utils.parametrize import ParametrizationList
 
 from src.errors import InputError
 from src.images import Labelled, Scored
@@ -75,8 +78,8 @@ class FiniteDifference:
     """R1 or R2 without double backward: weight / (2 sigma^2) * (D(x + sigma eps) - D(x))^2.
 
     To first order in sigma, the mean over eps ~ N(0, I) is ``ZeroCentered``'s (Seaweed-APT,
-    arXiv:2501.08316). The critic must give an image one logit however often it is asked: no
-    dropout, no batch norm.
+    arXiv:2501.08316). The critic must give an image one logit however often it is asked, as
+    ``require_repeatable`` checks.
     """
 
     weight: float
@@ -94,6 +97,26 @@ class FiniteDifference:
         images = images.detach()
         nearby = critic(images + self.sigma * torch.randn_like(images), labels)
         return self.weight / (2 * self.sigma**2) * (nearby - logits).square()
+
+
+def require_repeatable(critic: nn.Module, penalties: Iterable[Penalty]) -> None:
+    """Refuse to compare two logits of an image where each look at it gives another.
+
+    Raises:
+        InputError: naming the layer that does.
+    """
+    found = [type(part).__name__ for part in critic.modules() if answers_anew(part)]
+    if found and any(penalty.reads == "logits" for penalty in penalties):
+        raise InputError(
+            f"finite differences need a discriminator that gives an image the same logit twice, "
+            f"and {found[-1]} in it does not: type model/penalties=[r1,r2]"
+        )
+
+
+def answers_anew(part: nn.Module) -> bool:
+    if isinstance(part, _DropoutNd):
+        return part.p > 0
+    return isinstance(part, (_BatchNorm, ParametrizationList))  # whose power iteration moves on
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,9 @@ def test_each_experiment_builds_and_generates_digits(typed: Compose, experiment:
 @pytest.mark.parametrize("loss", options("model/loss"))
 @pytest.mark.parametrize("penalties", ["none", "[r1,r2]", "r1_r2", "[fd_r1,fd_r2]", "wgan_gp"])
 def test_each_objective_builds(typed: Compose, loss: str, penalties: str) -> None:
-    gan = build_model(typed(f"model/loss={loss}", f"model/penalties={penalties}"))
+    gan = build_model(
+        typed("model=small_gan", f"model/loss={loss}", f"model/penalties={penalties}")
+    )
     counts = {"none": 0, "[r1,r2]": 2, "r1_r2": 1, "[fd_r1,fd_r2]": 2, "wgan_gp": 1}
     assert len(gan.penalties) == counts[penalties]
 

@@ -5,7 +5,8 @@ A linear critic has the same slope everywhere; a quadratic one has the image its
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from src.errors import InputError
 from src.images import Labelled, Scored
@@ -17,6 +18,7 @@ from src.penalties import (
     ZeroCentered,
     ZeroCenteredPair,
     input_gradients,
+    require_repeatable,
 )
 
 N = 3
@@ -255,3 +257,16 @@ def test_finite_differences_teach_weights_with_a_single_backward() -> None:
 def test_a_step_of_no_length_is_refused() -> None:
     with pytest.raises(InputError, match=r"sigma=0.0 is not allowed"):
         FiniteDifference(weight=1.0, at="real", sigma=0.0)
+
+
+FD, R1 = FiniteDifference(1.0, at="real"), ZeroCentered(1.0, at="real")
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Dropout(0.4), nn.BatchNorm1d(2), spectral_norm(nn.Linear(2, 2))], ids=repr
+)
+def test_finite_differences_refuse_a_critic_that_answers_anew(layer: nn.Module) -> None:
+    with pytest.raises(InputError, match=r"type model/penalties=\[r1,r2\]"):
+        require_repeatable(nn.Sequential(nn.Linear(2, 2), layer), [R1, FD])
+    require_repeatable(nn.Sequential(layer), [R1])
+    require_repeatable(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.0)), [FD])

@@ -16,7 +16,7 @@ from src.images import Labelled, Scored, to_uint8
 from src.losses import AdversarialLoss, Logits
 from src.models.graph import Graphed, reading_rates, require_graph_support
 from src.networks.layers import MinibatchStd
-from src.penalties import Penalty
+from src.penalties import Penalty, require_repeatable
 from src.schedules import Schedule, set_rates
 from src.terms import Term, require_methods
 
@@ -80,8 +80,8 @@ def mixes_samples(network: nn.Module) -> bool:
 class ConditionalGAN(pl.LightningModule):
     """A generator and a discriminator trained against each other.
 
-    Generators map latents (N, Z) and class indices (N,) to images (N, C, H, W) in [-1, 1];
-    discriminators map images and class indices to logits (N,).
+    Generators map latents (N, Z) and class indices (N,) to images (N, C, H, W), -1 being black
+    and 1 white; discriminators map images and class indices to logits (N,).
 
     ``trainer.global_step`` counts the generator's steps, and so do ``max_steps``, checkpoint
     intervals and the loggers' axis: Lightning counts the optimizer that it wraps, and the
@@ -133,6 +133,7 @@ class ConditionalGAN(pl.LightningModule):
         self.scheduled: dict[str, float] = {}  # their values in this step
         self.terms, self.augment = dict(terms or {}), dict(augment or {})
         require_methods(discriminator, self.terms)
+        require_repeatable(discriminator, self.penalties.values())
         self.cuda_graph = cuda_graph
         self.graphed: Graphed | None = None
         self.seed = seed

@@ -347,7 +347,7 @@ def test_r1_and_r2_from_the_loss_s_logits_make_the_same_step(normalized: bool) -
 def test_logits_that_penalties_share_are_computed_once(
     penalties: dict[str, Any], sizes: list[int]
 ) -> None:
-    gan = make_gan(penalties=penalties)
+    gan = make_gan(critic=Critic(dropout=0.0), penalties=penalties)
     fit(gan)
     assert [len(images) for images, _ in gan.discriminator.asked] == [*sizes, BATCH]
 
@@ -364,7 +364,7 @@ def test_logits_that_penalties_share_are_computed_once(
 def test_logits_that_penalties_share_are_in_full_precision(
     penalties: dict[str, Any], expected: torch.dtype
 ) -> None:
-    gan = make_gan(penalties=penalties)
+    gan = make_gan(critic=Critic(dropout=0.0), penalties=penalties)
     types: list[torch.dtype] = []
     gan.discriminator.register_forward_hook(lambda *call: types.append(call[2].dtype))
     fit(gan, precision="bf16-mixed")
