@@ -5,14 +5,14 @@ Unlike there, doubling is bilinear, and fewer than three stages end in a strided
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from src.errors import InputError
-from src.networks.conditioning import Concatenation, Modulation, Projection, Unconditional
+from src.networks.conditioning import Concatenation, Projection
 from src.networks.layers import FromImages, Pointwise, ToImages, leaky, quarter
 
 LEAKY_GAIN = (2 / (1 + 0.2**2)) ** 0.5  # keeps the variance through a leaky ReLU of slope 0.2
@@ -106,7 +106,7 @@ class ImageLayer(NamedTuple):
 
 
 class Generator(nn.Module):
-    """Latents (N, Z) and class indices (N,) to images (N, C, S, S), unbounded without ``tanh``.
+    """Latents (N, Z) and class indices (N,) to images (N, C, S, S), unbounded around [-1, 1].
 
     ``widths`` are those of the stages of side S/4, S/2 and S, each of ``blocks`` residual blocks.
     With fewer than three, a strided layer reaches the images: a third doubles a step on a CPU.
@@ -123,29 +123,17 @@ class Generator(nn.Module):
         blocks: Sequence[int] = (1, 1),
         expansion: int = 2,
         group_width: int = 16,
-        conditioning: Literal["concat", "modulation"] = "concat",
-        tanh: bool = False,
     ) -> None:
         super().__init__()
         stages = make_stages(widths, blocks, expansion=expansion, group_width=group_width)
-        start, n_inputs = quarter(img_size), latent_dim
-        self.enter: nn.Module = Unconditional()
-        if conditioning == "concat":
-            self.enter = Concatenation(n_classes=n_classes, width=n_classes)
-            n_inputs += n_classes
+        start, n_inputs = quarter(img_size), latent_dim + n_classes
+        self.enter = Concatenation(n_classes=n_classes, width=n_classes)
         self.project = nn.Linear(n_inputs, widths[0], bias=False)
         self.basis = nn.Parameter(torch.randn(start, start, widths[0]))
         self.ups = nn.ModuleList([nn.Identity(), *(up(*pair) for pair in pairwise(widths))])
-        self.modulations = nn.ModuleList(
-            Modulation(width, n_classes=n_classes)
-            if conditioning == "modulation"
-            else Unconditional()
-            for width in widths
-        )
         self.stages = nn.ModuleList(stages)
         shape = ImageLayer.after(len(widths))
         self.to_images = ToImages(widths[-1], channels, *shape)
-        self.bound = nn.Tanh() if tanh else nn.Identity()
         scale_weights(self.project, fan_in=n_inputs)
         patches = (shape.kernel_size / shape.stride) ** 2  # that overlap in each pixel
         scale_weights(self.to_images, fan_in=widths[-1] * patches)
@@ -154,9 +142,9 @@ class Generator(nn.Module):
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         scales = self.project(self.enter(latents, labels))  # (N, W)
         x = (scales[:, None, None] * self.basis).permute(0, 3, 1, 2)  # (N, W, S/4, S/4)
-        for enlarge, modulate, stage in zip(self.ups, self.modulations, self.stages, strict=True):
-            x = stage(modulate(enlarge(x), labels))
-        return self.bound(self.to_images(x))  # (N, C, S, S)
+        for enlarge, stage in zip(self.ups, self.stages, strict=True):
+            x = stage(enlarge(x))
+        return self.to_images(x)  # (N, C, S, S)
 
 
 class Discriminator(nn.Module):
