@@ -21,6 +21,7 @@ reported, and the peak memory of the process that trains all four.
 
 import argparse
 import logging
+import math
 import os
 import resource
 import statistics
@@ -132,7 +133,8 @@ def first_step(gan: ConditionalGAN) -> Step:
         more = [each.generator(critic, real=real, fake=gan.score(fake)) for each in terms]
         learn(generator_optimizer, loss, more)
         if gan.ema is not None:
-            gan.ema.update(gan.generator, n_images=len(labels) * gan.discriminator_steps)
+            n_images = len(labels) * gan.discriminator_steps
+            gan.ema.move(gan.generator, gan.ema.share(n_images=n_images))
 
     return step
 
@@ -279,12 +281,14 @@ def measure(experiment: str, options: argparse.Namespace, overrides: Sequence[st
             Path(folder), f"experiment={experiment}", "logger=csv", "callbacks=none",
             "ignore_warnings=true", f"data_dir={Path.cwd() / 'data'}", *overrides,
         )  # fmt: skip
-        print(f"\n{experiment}, batches of {cfg.datamodule.batch_size}")
-        each = arms(cfg, options.steps)
+        period = cfg.model.discriminator_steps
+        steps = math.ceil(options.steps / period) * period  # as many of the generator's in each arm
+        print(f"\n{experiment}, {steps} batches of {cfg.datamodule.batch_size}")
+        each = arms(cfg, steps)
         if options.profile:
             profile(each)
         else:
-            report(cfg, race(each, rounds=options.rounds), options.steps)
+            report(cfg, race(each, rounds=options.rounds), steps)
 
 
 def main() -> None:
@@ -294,8 +298,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--profile", action="store_true")
     options, overrides = parser.parse_known_args()
-    print(f"{options.steps} steps, {options.rounds} rounds, {torch.get_num_threads()} threads, "
-          f"torch {torch.__version__}")  # fmt: skip
+    print(f"{options.rounds} rounds, {torch.get_num_threads()} threads, torch {torch.__version__}")
     sys.stdout.flush()
     for experiment in options.experiments:  # in a process of its own, for its peak memory
         process = get_context("spawn").Process(

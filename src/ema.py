@@ -20,10 +20,6 @@ class EMA(nn.Module):
         self.network = deepcopy(network).eval().requires_grad_(False)
         self.halflife_images = halflife_images
 
-    def update(self, network: nn.Module, *, n_images: int, ramp: float = 1.0) -> None:
-        """Move towards ``network`` after it has seen ``n_images`` more; buffers are copied."""
-        self.move(network, self.share(n_images=n_images, ramp=ramp))
-
     def share(self, *, n_images: int, ramp: float = 1.0) -> float:
         """Of the network in the average after ``n_images`` more.
 
@@ -35,6 +31,7 @@ class EMA(nn.Module):
 
     @torch.no_grad()
     def move(self, network: nn.Module, share: float | Tensor) -> None:
+        """Towards ``network``, of which the average then has ``share``; buffers are copied."""
         averages: list[Tensor] = [*self.network.parameters()]
         currents: list[Tensor] = [*network.parameters()]
         if isinstance(share, Tensor):  # which the call for all would read back from the device

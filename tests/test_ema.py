@@ -32,14 +32,14 @@ def filled(value: float) -> Conditional:
 def test_after_one_half_life_half_of_the_gap_is_left_whatever_the_batch_size(steps: int) -> None:
     ema = EMA(filled(0.0), halflife_images=1000)
     for _ in range(steps):
-        ema.update(filled(8.0), n_images=1000 // steps)
+        ema.move(filled(8.0), ema.share(n_images=1000 // steps))
     for parameter in ema.network.parameters():
         torch.testing.assert_close(parameter, torch.full_like(parameter, 4.0))
 
 
 def test_after_three_half_lives_an_eighth_is_left() -> None:
     ema = EMA(filled(8.0), halflife_images=50)
-    ema.update(filled(0.0), n_images=150)
+    ema.move(filled(0.0), ema.share(n_images=150))
     for parameter in ema.network.parameters():
         torch.testing.assert_close(parameter, torch.full_like(parameter, 1.0))
 
@@ -47,7 +47,7 @@ def test_after_three_half_lives_an_eighth_is_left() -> None:
 @pytest.mark.parametrize(("ramp", "left"), [(1.0, 1 / 2), (0.5, 1 / 4), (0.0, 0.0)])
 def test_a_ramp_shortens_the_half_life_down_to_a_copy(ramp: float, left: float) -> None:
     ema = EMA(filled(8.0), halflife_images=50)
-    ema.update(filled(0.0), n_images=50, ramp=ramp)
+    ema.move(filled(0.0), ema.share(n_images=50, ramp=ramp))
     for parameter in ema.network.parameters():
         torch.testing.assert_close(parameter, torch.full_like(parameter, 8 * left))
 
@@ -56,7 +56,7 @@ def test_buffers_are_copied_not_averaged() -> None:
     network = Conditional()
     ema = EMA(network, halflife_images=1e9)
     network(torch.randn(5, 3, dtype=torch.float64) + 3, torch.zeros(5))
-    ema.update(network, n_images=1)
+    ema.move(network, ema.share(n_images=1))
     for name, buffer in network.named_buffers():
         assert torch.equal(ema.network.get_buffer(name), buffer), name
     assert ema.network.norm.num_batches_tracked == 1
@@ -110,4 +110,4 @@ def test_the_average_travels_in_the_parent_s_state() -> None:
 def test_another_network_is_refused(other: nn.Module) -> None:
     ema = EMA(Conditional(), halflife_images=1)
     with pytest.raises((RuntimeError, ValueError)):
-        ema.update(other, n_images=1)
+        ema.move(other, ema.share(n_images=1))
