@@ -12,18 +12,20 @@ from benchmarks.variants import EQUAL, OTHER, UNCHANGED, Variant, generation, ra
 from src.build import build_model
 from src.datamodules.batches import InMemoryDataset
 from src.images import Labelled, to_float
+from src.models.gan import MakeOptimizer
 from tests.conftest import Compose
 
 LEARNING = EQUAL | {name: OTHER[name] for name in ("finite differences", "no label matching")}
 del LEARNING["generator compiled"]  # which takes half a minute
 
 
-def first_step(typed: Compose, variant: Variant) -> Tensor:
-    """Of the discriminator's first weights, in units of the learning rate."""
+def first_step(typed: Compose, variant: Variant, *, descend: MakeOptimizer | None) -> Tensor:
+    """Of the discriminator's first weights."""
     torch.manual_seed(1)
     gan = build_model(typed("experiment=train_mnist_gan", *variant.overrides))
     variant.change(gan)
-    gan.make_optimizers = (partial(torch.optim.SGD, lr=1.0),) * 2  # a rounding error stays one
+    if descend is not None:
+        gan.make_optimizers = descend, descend
     step, images = bare_step(gan), to_float(torch.randint(256, (8, 1, 28, 28), dtype=torch.uint8))
     weight = gan.discriminator.from_images.weight
     before = weight.detach().clone()
@@ -35,7 +37,15 @@ def first_step(typed: Compose, variant: Variant) -> Tensor:
 
 @pytest.mark.parametrize("name", LEARNING)
 def test_only_what_is_called_equal_learns_the_same(typed: Compose, name: str) -> None:
-    expected, found = (first_step(typed, each) for each in (Variant(), LEARNING[name]))
+    # A rounding error stays one in SGD; but Adam is not to be replaced where it varies.
+    descend = None if "Adam" in name else partial(torch.optim.SGD, lr=1.0)
+    torch.set_num_threads(2)
+    try:
+        expected, found = (
+            first_step(typed, each, descend=descend) for each in (Variant(), LEARNING[name])
+        )
+    finally:
+        torch.set_num_threads(1)
     error = (found - expected).norm() / expected.norm()
     assert (error < 1e-4) == (name in EQUAL)
 
