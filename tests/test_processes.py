@@ -78,7 +78,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 LONG = [  # 128 steps
-    *BASE, "trainer.max_epochs=8", "model.ema_halflife_images=500", "model/augment=translation",
+    *BASE, "model=small_gan", "trainer.max_epochs=8",
+    "model.ema_halflife_images=500", "model/augment=translation",
     "model/schedules=[burn_in,decay]", "model.schedules.gamma.over_images=5_000",
     "model.schedules.lr.points=[[4000,1],[9000,0]]",
 ]  # fmt: skip

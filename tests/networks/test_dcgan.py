@@ -228,6 +228,7 @@ def test_second_derivatives(head: str, minibatch_std: bool) -> None:
     assert torch.autograd.gradgradcheck(logits, (images, weight))
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_gradients_repeat_to_the_bit() -> None:
     generator, discriminator = make_generator().train(), make_discriminator()
     latents, labels = torch.randn(16, Z), torch.randint(K, (16,))
