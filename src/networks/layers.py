@@ -42,7 +42,9 @@ class Pointwise(nn.Linear):
 
 
 class FromImages(nn.Conv2d):
-    """Torch's, on few input channels: patches in a matrix product take half its time."""
+    """Torch's, on few input channels: patches in a matrix product."""
+
+    # In half of torch's time on an AMD EPYC, in as much on an Intel Xeon.
 
     @override
     def forward(self, x: Tensor) -> Tensor:
@@ -57,7 +59,7 @@ class FromImages(nn.Conv2d):
 
 
 class ToImages(nn.ConvTranspose2d):
-    """Torch's, on few output channels: overlapping patches take half its time."""
+    """Torch's, on few output channels: overlapping patches, in 0.5 to 0.8 of the time."""
 
     @override
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
