@@ -17,6 +17,7 @@ from rich.table import Table
 
 from src.build import ready_data
 from src.checkpoints import load_checkpoint
+from src.config import plain
 from src.datamodules.in_memory import InMemoryDataModule
 from src.datamodules.stacked_mnist import StackedMNISTDataModule
 from src.devices import best_device
@@ -32,7 +33,9 @@ from src.metrics.panel import METRICS, accuracy_per_class, confusion, noise, req
 from src.metrics.real import Real, judge_real
 from src.runs import find_checkpoint
 from src.samples import read_samples
+from src.schema import check_saved_data
 from src.terminal import show
+from src.trust import targets
 
 log = logging.getLogger(__name__)
 ROWS = {"generated": "generated", "real": "real (floor)", "noise": "noise (ceiling)"}
@@ -146,7 +149,7 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
     log.info(f"judging {path}")
     checkpoint = load_checkpoint(path)
     gan = rebuild(checkpoint, path=path)
-    datamodule = data_of(cfg, gan.hparams["datamodule"])
+    datamodule = data_of(cfg, gan.hparams.get("datamodule", {}))
     judges = judges_of(cfg, datamodule)
     n = len(datamodule.test_set) if is_stacked(datamodule) else cfg.n * gan.n_classes
     labels = torch.arange(n) % gan.n_classes
@@ -161,17 +164,13 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
 
 def data_of(cfg: DictConfig, trained_on: dict[str, Any]) -> InMemoryDataModule:
     """The data that a checkpoint was trained on, from this machine's ``data_dir``."""
+    check_saved_data(trained_on, trusted=[*targets(plain(cfg)["datamodule"])])
     target, typed = trained_on["_target_"], cfg.datamodule["_target_"]
     chosen = [o for o in HydraConfig.get().overrides.task if o.startswith("datamodule=")]
     if chosen and typed != target:
         raise InputError(
             f"ckpt={cfg.ckpt} was trained on {target.rpartition('.')[2]}, not on "
             f"{typed.rpartition('.')[2]}: leave {chosen[0]} out, or name another checkpoint"
-        )
-    if target != typed and not target.startswith("src."):
-        raise InputError(
-            f"ckpt={cfg.ckpt} was trained on {target}, which is not of this project: "
-            "if you trust it, type datamodule=NAME of its file in configs/datamodule"
         )
     here = {"data_dir": cfg.data_dir} if "data_dir" in trained_on else {}
     return ready_data(OmegaConf.create({"datamodule": trained_on | here}))

@@ -19,6 +19,7 @@ from src.images import grid
 from src.models.gan import ConditionalGAN
 from src.runs import find_checkpoint
 from src.schema import check_saved_model
+from src.trust import require_literal
 
 log = logging.getLogger(__name__)
 CHUNK = 1_000  # images at a time; part of what a seed means, so a constant
@@ -51,8 +52,10 @@ def load_gan(path: Path) -> ConditionalGAN:
 
 def rebuild(checkpoint: dict[str, Any], *, path: Path) -> ConditionalGAN:
     """The same from what ``path`` holds."""
-    check_saved_model(checkpoint["hyper_parameters"]["model"])
-    gan = build_model(OmegaConf.create(checkpoint["hyper_parameters"]))
+    saved = checkpoint["hyper_parameters"]
+    require_literal(saved)
+    check_saved_model(saved["model"])
+    gan = build_model(OmegaConf.create(saved))
     try:
         gan.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:

@@ -1,7 +1,7 @@
 """What a composed configuration may hold: every key is a parameter of the thing it configures."""
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from difflib import get_close_matches
 from pkgutil import resolve_name
@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 
 from src.devices import choose_devices
 from src.errors import InputError
+from src.trust import OF_CHECKPOINTS, require_known_targets
 
 Node = Mapping[str, Any]
 Call = Mapping[str, Any]  # a node with _target_, whose signature says what else it holds
@@ -124,23 +125,19 @@ def check(config: Node) -> None:
 
 def check_saved_model(model: Node) -> None:
     """Refuse a checkpoint's ``model`` group that does not fit, or names code from elsewhere."""
+    instead = "its model cannot be built here; move a class of your own into src/networks, for one"
+    require_known_targets(model, OF_CHECKPOINTS, source="the checkpoint", instead=instead)
     check_mapping(model, Model, path="model")
     require(required(Model), model, path="model")
-    for part in model.values():
-        for name in targets(part):
-            if not name.startswith(("src.", "torch.")):
-                raise InputError(f"the checkpoint names {name}, which is neither src. nor torch.")
 
 
-def targets(node: Any) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        for item in node.values():
-            yield from targets(item)
-    elif isinstance(node, list):
-        for item in node:
-            yield from targets(item)
+def check_saved_data(datamodule: Node, *, trusted: Collection[str]) -> None:
+    """The same of its data module, which may be one that the user has named too."""
+    instead = "if you trust it, type datamodule=NAME of its file in configs/datamodule"
+    require_known_targets(
+        datamodule, OF_CHECKPOINTS, source="the checkpoint", instead=instead, trusted=trusted
+    )
+    check_value(datamodule, Call, path="datamodule")
 
 
 def check_node(node: Node, hints: Hints, *, path: str) -> None:
