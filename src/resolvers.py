@@ -1,4 +1,7 @@
-"""What a configuration may compute: ``${part_of_run:0.5}``."""
+"""What a configuration may compute: ``${part_of_run:0.5}``, ``${unused:FOLDER}``."""
+
+from itertools import chain, count
+from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -33,4 +36,27 @@ def n_devices(trainer: DictConfig) -> int:
     return max(1, devices) if isinstance(devices, int) else 1
 
 
+def unused(folder: str) -> str:
+    """Make ``folder``, or ``folder-2`` and so on: one that no other process has or will get.
+
+    Where none can be made it is returned as it is, so that Hydra, which makes it too, says why.
+    """
+    try:
+        Path(folder).parent.mkdir(parents=True, exist_ok=True)
+        return next(filter(is_made, chain([folder], (f"{folder}-{n}" for n in count(2)))))
+    except OSError:
+        return folder
+
+
+def is_made(folder: str) -> bool:
+    """Whether this very call has made it."""
+    try:
+        Path(folder).mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
 OmegaConf.register_new_resolver("part_of_run", part_of_run, replace=True)
+# Hydra reads a run's folder several times, and in each job of a sweep.
+OmegaConf.register_new_resolver("unused", unused, use_cache=True, replace=True)
