@@ -13,10 +13,13 @@ import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 
 from src.errors import InputError
+from src.resolvers import unused
 from src.runs import newest_run
 
 wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
 CONFIGS = Path(__file__).parents[1] / "configs"
+RECORD = Path(".hydra", "overrides.yaml")  # in a run's folder: what it was started with
+RESUMED = "hydra.job.id=resumed"  # marks a line whose ``resume`` is translated
 
 
 def translate(arguments: Sequence[str]) -> list[str]:
@@ -29,10 +32,11 @@ def translate(arguments: Sequence[str]) -> list[str]:
     """
     if {"-sc", "--shell-completion"} & set(arguments):
         return list(arguments)
-    arguments = [argument.removeprefix("++") for argument in resume(arguments)]
+    arguments = resume(in_torchrun_s_folder(arguments))
+    arguments = [argument.removeprefix("++") for argument in arguments]
     # Python's argparse takes no flag between overrides.
     arguments.sort(key=lambda argument: argument not in ("-m", "--multirun"))
-    return [*filter(None, map(translate_one, arguments)), *torchrun_folder(arguments)]
+    return [*filter(None, map(translate_one, arguments))]
 
 
 def translate_one(argument: str) -> str:
@@ -55,54 +59,81 @@ def options(group: str) -> str:
     return ", ".join(sorted(path.stem for path in (CONFIGS / group).glob("*.yaml")))
 
 
+def typed(key: str, arguments: Sequence[str]) -> str | None:
+    """The last value given to ``key``, without quotes; None for none, and for null."""
+    values = [value for name, _, value in (each.partition("=") for each in arguments)
+              if name.lstrip("+") == key]  # fmt: skip
+    value = values[-1].strip("'\"") if values else "null"
+    return None if value == "null" else value
+
+
 def resume(arguments: Sequence[str]) -> list[str]:
     """Prepend what RUN was started with, if ``resume=RUN`` is among the arguments."""
-    names = [argument for argument in arguments if re.match(r"\+*resume=", argument)]
-    is_translated = any(argument.startswith("hydra.run.dir=") for argument in arguments)
-    if not names or names[-1].endswith("resume=null") or is_translated:
+    name = typed("resume", arguments)
+    if name is None or RESUMED in arguments:
         return list(arguments)
-    rest = [argument for argument in arguments if argument not in names]
-    run = find_run(names[-1].partition("=")[2])
-    recorded = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text())
-    kept = [line for line in recorded if not re.match(r"\+*resume=", line)]
-    # A job of a search goes on alone, and the record changes only once the options are accepted.
-    hydra = [f"hydra.run.dir='{run}'", "hydra.mode=RUN", "hydra.output_subdir=null"]
+    if typed("hydra.run.dir", arguments) is not None:
+        raise InputError(
+            f"resume={name} goes on in its own folder: leave hydra.run.dir out, or go on in "
+            f"another one with the options of that run and ckpt={name}"
+        )
+    run = find_run(name)
+    rest = [line for line in arguments if not is_resume(line)]
+    recorded = yaml.safe_load((run / RECORD).read_text())
+    kept = [line for line in recorded if not is_resume(line)]
+    # A job of a search goes on alone.
+    hydra = [f"hydra.run.dir='{run}'", "hydra.mode=RUN", RESUMED]
     return [*kept, *rest, f"++resume='{run}'", *hydra]
+
+
+def is_resume(argument: str) -> bool:
+    return argument.lstrip("+").startswith("resume=")
 
 
 def find_run(name: str) -> Path:
     """The run folder that ``resume=name`` means."""
-    name = name.strip("'\"")
     run = (
         newest_run(Path.cwd() / "logs", holding="config.yaml")
         if name == "latest"
         else Path(name).absolute()
     )
-    if not (run / ".hydra" / "overrides.yaml").is_file():
+    if not (run / RECORD).is_file():
         raise InputError(f"resume={name} is not a run folder: name one, or type resume=latest")
     return run
 
 
-def torchrun_folder(arguments: Sequence[str]) -> list[str]:
-    """Overrides that make all processes of one ``torchrun`` share rank 0's run folder."""
+def in_torchrun_s_folder(arguments: Sequence[str]) -> list[str]:
+    """The arguments of one of ``torchrun``'s processes, which share the folder of rank 0.
+
+    What torchrun starts again resumes the run that the first attempt began there.
+    """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return []
+        return list(arguments)
     rank = int(os.environ["RANK"])
-    quiet = [f"hydra.job.name=train_ddp_process_{rank}", "hydra.output_subdir=null"]
-    named = any("hydra.run.dir=" in argument for argument in arguments)
-    folder = [] if named else [f"hydra.run.dir=logs/runs/{time_of_rank_zero(rank)}"]
-    return folder if rank == 0 else folder + quiet
+    others = [*arguments, *([f"hydra.job.name=train_ddp_process_{rank}"] if rank else [])]
+    if typed("resume", arguments) is not None:
+        return others
+    named = typed("hydra.run.dir", arguments)
+    folder, is_ours = folder_of_rank_zero(rank, named)
+    if is_ours and os.environ["TORCHELASTIC_RESTART_COUNT"] != "0" and (folder / RECORD).is_file():
+        return [*(line for line in others if "hydra.run.dir=" not in line), f"resume='{folder}'"]
+    return [*others, *([] if named else [f"hydra.run.dir={folder}"])]
 
 
-def time_of_rank_zero(rank: int) -> str:
+def folder_of_rank_zero(rank: int, named: str | None) -> tuple[Path, bool]:
+    """The folder of all attempts of this torchrun, and whether it held no run before the first."""
     # Here, because importing torch takes seconds that other starts can spare.
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     port = int(os.environ["MASTER_PORT"])
     store = TCPStore(os.environ["MASTER_ADDR"], port, is_master=False)
-    if rank == 0:
-        store.set("run_folder", datetime.now().astimezone().strftime("%Y-%m-%d/%H-%M-%S"))
-    return str(store.get("run_folder").decode())
+    if rank == 0 and not store.check(["run_folder"]):
+        now = datetime.now().astimezone()
+        folder = named or unused(f"logs/runs/{now:%Y-%m-%d/%H-%M-%S}")
+        store.set("run_is_ours", str(not (Path(folder) / RECORD).exists()))
+        store.set("run_folder", folder)
+    folder = store.get("run_folder").decode()
+    return Path(folder), store.get("run_is_ours") == b"True"
 
 
 @contextmanager

@@ -19,8 +19,10 @@ from src.build import build_datamodule, build_model, build_trainer
 from src.callbacks.losses import DivergenceError, LossRecord
 from src.callbacks.quality import Quality, beside_real
 from src.checkpoints import load_checkpoint, require_same_model
+from src.command_line import RECORD
 from src.config import plain, tree
 from src.errors import InputError
+from src.files import write_atomically
 from src.loggers.wandb import close_wandb
 from src.models.gan import ConditionalGAN
 from src.runs import find_checkpoint
@@ -35,7 +37,7 @@ def train(cfg: DictConfig) -> float | None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     gan, datamodule, trainer = build_model(cfg), build_datamodule(cfg), build_trainer(cfg)
     if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        claim_folder(cfg)
+        claim_folder(cfg, starts_from=checkpoint)
     try:
         metrics = fit_and_test(cfg, gan, datamodule, trainer, checkpoint)
     except DivergenceError as error:
@@ -75,8 +77,11 @@ def fit_and_test(
 
 
 @rank_zero_only
-def claim_folder(cfg: DictConfig) -> None:
-    """Save the configuration in the run folder, which must not belong to another run."""
+def claim_folder(cfg: DictConfig, *, starts_from: Path | None) -> None:
+    """Save the configuration in the run folder, which must not belong to another run.
+
+    A start that was refused has changed nothing there, so that ``resume`` finds its own record.
+    """
     run_dir = Path(cfg.run_dir)
     try:
         with (run_dir / "config.yaml").open("x" if cfg.resume is None else "w") as file:
@@ -88,21 +93,22 @@ def claim_folder(cfg: DictConfig) -> None:
         ) from None
     with (run_dir / "config_tree.txt").open("w", encoding="utf-8") as file:
         Console(file=file, width=120).print(tree(plain(cfg)))
-    if cfg.resume is not None:
-        OmegaConf.save(HydraConfig.get().overrides.task, run_dir / ".hydra" / "overrides.yaml")
+    record = [*HydraConfig.get().overrides.task]
+    if cfg.resume is None and starts_from is not None:
+        record.append(f"++ckpt='{starts_from.absolute()}'")  # ckpt=latest is soon another one
+    (run_dir / RECORD).parent.mkdir(exist_ok=True)
+    write_atomically(run_dir / RECORD, OmegaConf.to_yaml(record).encode())
 
 
 def checkpoint_to_continue(cfg: DictConfig) -> Path | None:
     """The checkpoint that ``resume`` or ``ckpt`` names, checked; None starts from the beginning."""
-    if cfg.resume is not None:
-        path = Path(cfg.run_dir) / "checkpoints" / "last.ckpt"
-        if not path.is_file():
+    path = Path(cfg.run_dir) / "checkpoints" / "last.ckpt"
+    if cfg.resume is None or not path.is_file():
+        if cfg.resume is not None:
             rank_zero_only(print)(f"{cfg.run_dir} has no checkpoint yet: starting it again")
+        if cfg.ckpt is None:
             return None
-    elif cfg.ckpt is not None:
         path = find_checkpoint(cfg.ckpt, logs=Path(cfg.work_dir) / "logs")
-    else:
-        return None
     require_same_model(load_checkpoint(path), plain(cfg)["model"], path=path)
     return path
 

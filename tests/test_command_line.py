@@ -66,7 +66,7 @@ def composed(arguments: list[str], **options: Any) -> DictConfig:
 
 
 def started(run: Path, overrides: list[str]) -> Path:
-    """A run folder as Hydra leaves it: the overrides of the job, without Hydra's own."""
+    """A run folder as a run claims it: the overrides of the job, without Hydra's own."""
     (run / ".hydra").mkdir(parents=True, exist_ok=True)
     task = [line for line in overrides if not line.startswith("hydra.")]
     (run / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(task))
@@ -126,7 +126,7 @@ def test_resume_repeats_the_run_s_options_in_its_folder(tmp_path: Path) -> None:
         f"++resume='{run}'",
         f"hydra.run.dir='{run}'",
         "hydra.mode=RUN",
-        "hydra.output_subdir=null",
+        "hydra.job.id=resumed",
     ]
 
 
@@ -194,8 +194,15 @@ def test_resume_latest_means_the_run_that_was_started_last(tmp_path: Path) -> No
         f"++resume='{newest}'",
         f"hydra.run.dir='{newest}'",
         "hydra.mode=RUN",
-        "hydra.output_subdir=null",
+        "hydra.job.id=resumed",
     ]
+
+
+@pytest.mark.parametrize("folder", ["hydra.run.dir=new", "++hydra.run.dir='new'"])
+def test_resume_goes_on_in_no_other_folder(tmp_path: Path, folder: str) -> None:
+    started(tmp_path / "run", ["++seed=3"])
+    with pytest.raises(InputError, match=r"resume=run goes on in its own folder: .* ckpt=run$"):
+        translate(["resume=run", folder])
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
@@ -216,9 +223,12 @@ def torchrun(monkeypatch: pytest.MonkeyPatch) -> TCPStore:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {"RUN_ID": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": "0"}
+    environment = {
+        "TORCHELASTIC_RUN_ID": "1", "TORCHELASTIC_RESTART_COUNT": "0", "RANK": "0",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
     for key, value in environment.items():
-        monkeypatch.setenv(f"TORCHELASTIC_{key}" if key == "RUN_ID" else key, value)
+        monkeypatch.setenv(key, value)
     seconds = timedelta(seconds=10)
     return TCPStore("127.0.0.1", port, is_master=True, timeout=seconds, wait_for_workers=False)
 
@@ -230,18 +240,38 @@ def test_torchrun_s_processes_share_the_folder_of_rank_zero(
     monkeypatch.setenv("RANK", "1")
     second = translate(["seed=3"])
     assert first[0] == second[0] == "++seed=3"
-    assert first[1].startswith("hydra.run.dir=logs/runs/")
-    assert second[1] == first[1]
-    assert first[2:] == []
-    assert second[2:] == ["hydra.job.name=train_ddp_process_1", "hydra.output_subdir=null"]
+    (folder,) = first[1:]
+    assert folder.startswith("hydra.run.dir=logs/runs/")
+    assert second[1:] == ["hydra.job.name=train_ddp_process_1", folder]
 
 
-def test_only_rank_zero_of_torchrun_writes_hydra_s_record(
-    torchrun: TCPStore, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("named", [[], ["hydra.run.dir=here"]])
+def test_what_torchrun_starts_again_resumes_its_own_run(
+    torchrun: TCPStore, monkeypatch: pytest.MonkeyPatch, named: list[str]
 ) -> None:
-    assert "hydra.output_subdir=null" not in translate(["hydra.run.dir=here"])
-    monkeypatch.setenv("RANK", "1")
-    assert "hydra.output_subdir=null" in translate(["hydra.run.dir=here"])
+    first = translate(["seed=3", *named])
+    run = started(Path(first[1].removeprefix("hydra.run.dir=")).absolute(), first)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert translate(["seed=3", *named]) == translate([f"resume={run}", "seed=3"])
+
+
+def test_what_torchrun_starts_again_leaves_the_run_of_another_alone(
+    torchrun: TCPStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started(tmp_path / "here", ["++seed=3"])
+    refused = translate(["hydra.run.dir=here"])
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert translate(["hydra.run.dir=here"]) == refused
+
+
+def test_a_run_that_torchrun_resumes_stays_in_its_folder(
+    torchrun: TCPStore, tmp_path: Path
+) -> None:
+    run = started(tmp_path / "run", ["++seed=3"])
+    assert f"hydra.run.dir='{run}'" in translate(["resume=run"])
+    assert not (tmp_path / "logs").exists()
 
 
 # -- errors ---------------------------------------------------------------------------------------

@@ -210,6 +210,21 @@ def test_a_sweep_has_a_folder_and_a_wandb_run_per_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_no_other_command_touches_the_record_of_a_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    inside = [*BASE, f"hydra.run.dir={run}", "trainer.max_epochs=1"]
+    finish(start([*inside, "seed=1", "model.lr=1e-3"], tmp_path))
+    record = {path: path.read_bytes() for path in run.glob(".hydra/*")}
+    said = finish(start([*inside, "seed=2"], tmp_path), code=1)
+    assert f"{run} already holds a run: type resume={run}" in said
+    finish(start([*inside, "seed=3", "task=generate", f"ckpt={run}"], tmp_path))
+    assert {path: path.read_bytes() for path in run.glob(".hydra/*")} == record
+    finish(start([f"resume={run}", "trainer.max_epochs=2"], tmp_path))
+    saved = last_checkpoint(run)
+    assert (saved["global_step"], saved["hyper_parameters"]["seed"]) == (32, 1)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -191,6 +192,25 @@ def test_a_refused_resume_leaves_the_record_alone(typed: Compose, run: Path) -> 
     with pytest.raises(InputError, match=r"model.lr=0.0002, not 0.001"):
         train(cfg)
     assert (run / "config.yaml").read_bytes() == before
+
+
+def test_a_run_that_was_killed_early_begins_again_where_its_ckpt_ends(
+    typed: Compose, run: Path, tmp_path: Path
+) -> None:
+    more = [*TINY, "logger=null", f"trainer.max_epochs={EPOCHS + 1}"]
+    branch = tmp_path / "branch"
+    first = compose_in(branch, *more, "ckpt=latest")
+    branch.mkdir()
+    first.work_dir = str(tmp_path)
+    shutil.copytree(run / "checkpoints", tmp_path / "logs" / "runs" / "day" / "one" / "checkpoints")
+    train(first)
+    shutil.rmtree(branch / "checkpoints")  # as a kill before the first one leaves it
+    (*_, origin) = OmegaConf.load(branch / ".hydra" / "overrides.yaml")
+    assert origin == f"++ckpt='{tmp_path}/logs/runs/day/one/checkpoints/last.ckpt'"
+    again = compose_in(branch, *more, origin)
+    again.resume = str(branch)
+    train(again)
+    assert last(branch)["global_step"] == (EPOCHS + 1) * STEPS
 
 
 def test_the_best_checkpoint_is_tracked_through_a_resume(
