@@ -81,9 +81,29 @@ def resume(arguments: Sequence[str]) -> list[str]:
     rest = [line for line in arguments if not is_resume(line)]
     recorded = yaml.safe_load((run / RECORD).read_text())
     kept = [line for line in recorded if not is_resume(line)]
+    require_own_record(kept, rest=rest, run=run)
     # A job of a search goes on alone.
     hydra = [f"hydra.run.dir='{run}'", "hydra.mode=RUN", RESUMED]
-    return [*kept, *rest, f"++resume='{run}'", *hydra]
+    # What follows ``resume`` was typed, and may name what a record may not: see src/config.py.
+    return [*kept, f"++resume='{run}'", *rest, *hydra]
+
+
+def require_own_record(recorded: Sequence[str], *, rest: Sequence[str], run: Path) -> None:
+    """Refuse what would have Hydra itself read files from elsewhere, or call what they name.
+
+    Nothing of that is in the record of an honest run, and Hydra would act before any check.
+    """
+    trusted = [line.removeprefix("++") for line in rest]
+    for line in recorded:
+        key, _, value = line.partition("=")
+        is_group = (CONFIGS / key.lstrip("+~").partition("@")[0]).is_dir()
+        is_path = is_group and re.search(r"[/\\$]", value)
+        is_hydra = re.search(r"^[+~]*-|(?<![\w.])hydra\b", key)
+        if (is_path or is_hydra) and line.removeprefix("++") not in trusted:
+            raise InputError(
+                f"{run} has {line} on record, which can run code from elsewhere: if you trust it, "
+                "type it again beside resume"
+            )
 
 
 def is_resume(argument: str) -> bool:

@@ -1,5 +1,6 @@
 """A composed configuration, made ready: resolved, checked, shown."""
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import src.resolvers  # noqa: F401
 from src.command_line import CONFIGS, translate
 from src.errors import InputError
 from src.schema import check
+from src.trust import OF_RUNS, require_known_targets
 
 
 def compose_in(folder: Path, *arguments: str) -> DictConfig:
@@ -39,6 +41,8 @@ def prepare(cfg: DictConfig) -> None:
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:
         raise InputError(f"the configuration does not resolve: {error}") from error
+    if cfg.get("resume") is not None:
+        require_known_record(cfg)
     check(plain(cfg))
     if cfg.debug or cfg.trainer.get("fast_dev_run"):
         make_fast(cfg)
@@ -46,6 +50,24 @@ def prepare(cfg: DictConfig) -> None:
         warnings.filterwarnings("ignore")
     if cfg.print_config:
         rank_zero_only(show)(tree(plain(cfg)))
+
+
+def require_known_record(cfg: DictConfig) -> None:
+    """Refuse code that is only named by the record of the run that is resumed.
+
+    What is typed after ``resume``, or named by a file of this project, is the user's own choice.
+    """
+    overrides = HydraConfig.get().overrides.task
+    resumed_at = [i for i, line in enumerate(overrides) if line.startswith("++resume=")]
+    typed = " ".join(overrides[max(resumed_at, default=0) :])
+    files = " ".join(map(Path.read_text, CONFIGS.rglob("*.yaml")))
+    require_known_targets(
+        plain(cfg),
+        OF_RUNS,
+        source=f"the record of {cfg.resume}",
+        instead="if you trust it, type its option again beside resume",
+        trusted={*re.findall(r"[\w.]+", typed), *re.findall(r"_target_: ([\w.]+)", files)},
+    )
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

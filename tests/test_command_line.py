@@ -122,8 +122,8 @@ def test_resume_repeats_the_run_s_options_in_its_folder(tmp_path: Path) -> None:
     assert translate(["resume=run", "trainer.max_epochs=30"]) == [
         "experiment=train_mnist_gan.yaml",
         "++model.lr=1e-4",
-        "++trainer.max_epochs=30",
         f"++resume='{run}'",
+        "++trainer.max_epochs=30",
         f"hydra.run.dir='{run}'",
         "hydra.mode=RUN",
         "hydra.job.id=resumed",
@@ -212,6 +212,30 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
             translate([f"resume={name}"])
     with pytest.raises(InputError, match=r"there is no run under .*train one first"):
         translate(["resume=latest"])
+
+
+FOREIGN = [
+    "hydra.job_logging.handlers.x={(): os.system}",
+    "++hydra.callbacks.x._target_=os.system",
+    "hydra/launcher=elsewhere",
+    "+experiment@hydra.x=y",
+    "~hydra.job_logging",
+    "hydra.searchpath=[file:///elsewhere]",
+    "--config-dir=/elsewhere",
+    "-cd",
+    "experiment=../../elsewhere",
+    "model/loss=/elsewhere",
+    "+model/loss='${oc.env:LOSS}'",
+]
+
+
+@pytest.mark.parametrize("line", FOREIGN)
+def test_a_record_that_has_hydra_load_or_call_others_is_refused(tmp_path: Path, line: str) -> None:
+    run = started(tmp_path / "run", [])
+    (run / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(["++seed=3", line]))
+    with pytest.raises(InputError, match=r"run has .* on record, .* type it again beside resume"):
+        translate([f"resume={run}"])
+    assert line.removeprefix("++") in translate([f"resume={run}", line])
 
 
 # -- torchrun -------------------------------------------------------------------------------------

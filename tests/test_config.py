@@ -1,6 +1,9 @@
-"""Schedules that end with the run, however long it is."""
+"""Schedules that end with the run, however long it is; runs that name only what is known."""
+
+from pathlib import Path
 
 import pytest
+import yaml
 
 from src.errors import InputError
 from tests.conftest import Compose
@@ -32,3 +35,50 @@ def test_the_decay_ends_with_the_run(typed: Compose, length: list[str], images: 
 def test_a_run_without_an_end_has_no_decay(typed: Compose) -> None:
     with pytest.raises(InputError, match=r"model.schedules end with the run, which has no end: "):
         typed("model/schedules=decay", "trainer.max_epochs=null")
+
+
+def recorded(run: Path, *lines: str) -> Path:
+    (run / ".hydra").mkdir(parents=True)
+    (run / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([*lines]))
+    return run
+
+
+COMMAND = "++callbacks.x.command='touch trace'"
+FOREIGN = [
+    ["++callbacks.x={_target_: torch.utils.collect_env.run, command: 'touch trace'}"],
+    ["++callbacks.x._target_=torch.utils.collect_env.run", COMMAND],
+    ["++callbacks.x._target_=src.files.os.system", COMMAND],
+    ["++model.loss._target_=tests.trace.x"],
+    ["++datamodule.seed={_target_: tests.trace.x}"],
+    ["++logger.x=[{a: [{_target_: tests.trace.x}]}]"],
+    ["++callbacks.x='${oc.create:{_target_:tests.trace.x}}'"],
+    ["++debug=tests", "++callbacks.x._target_='${debug}.trace.x'"],
+]
+
+
+@pytest.mark.parametrize("lines", FOREIGN, ids=" ".join)
+def test_a_run_that_names_foreign_code_is_not_resumed(
+    typed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "trace.py").write_text("open('trace', 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"the record of .* names .*type its option again beside"):
+        typed(f"resume={recorded(tmp_path / 'run', *lines)}")
+    assert not Path("trace").exists()
+
+
+def test_what_a_run_usually_names_is_resumed(typed: Compose, tmp_path: Path) -> None:
+    stop = "+callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: x}"
+    lines = ["experiment=train_mnist_gan.yaml", "logger=many_loggers", stop, "++seed=3"]
+    cfg = typed(f"resume={recorded(tmp_path / 'run', *lines)}")
+    assert (cfg.seed, cfg.callbacks.stop.monitor) == (3, "x")
+
+
+def test_what_the_user_types_again_is_resumed(typed: Compose, tmp_path: Path) -> None:
+    probe = "+callbacks.probe={_target_: tests.ddp_probe.Probe, folder: x}"
+    run = recorded(tmp_path / "run", probe)
+    with pytest.raises(InputError, match=r"names tests.ddp_probe.Probe, which is neither"):
+        typed(f"resume={run}")
+    assert typed(f"resume={run}", f"+{probe}").callbacks.probe.folder == "x"
