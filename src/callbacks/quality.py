@@ -128,10 +128,11 @@ class Quality(Callback):
         if self.judges is None:
             return
         assert isinstance(pl_module, ConditionalGAN)
+        assert pl_module.images_seen is not None  # since the first step
         started_at = perf_counter()
         row = {
             "epoch": epochs(trainer), "step": trainer.global_step,
-            "images": images_seen(trainer), "seconds": self.seconds,
+            "images": pl_module.images_seen, "seconds": self.seconds,
         }  # fmt: skip
         row |= self.numbers(trainer, pl_module, self.judges)
         row = trainer.strategy.broadcast(row)
@@ -230,14 +231,6 @@ class BestCheckpoint(ModelCheckpoint):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
         self.on_validation_end(trainer, pl_module)
-
-
-def images_seen(trainer: pl.Trainer) -> int:
-    """Real images that all devices have trained on."""
-    data: InMemoryDataModule = trainer.datamodule  # type: ignore[attr-defined]
-    progress: Any = trainer.fit_loop.epoch_loop.batch_progress
-    batches = progress.total.processed
-    return batches * data.batch_size * trainer.world_size
 
 
 def epochs(trainer: pl.Trainer) -> int:

@@ -42,8 +42,8 @@ def random_stream(*keys: int) -> int:
 def seed_device(device: torch.device, seed: int) -> None:
     """Seed only what a step draws from; ``torch.manual_seed`` asks every backend, for 0.2 ms."""
     torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+    if device.type in ("cuda", "mps"):
+        getattr(torch, device.type).manual_seed(seed)
 
 
 @contextmanager
@@ -89,9 +89,11 @@ class ConditionalGAN(pl.LightningModule):
     rank, the epoch and the batch alone: a resumed run repeats it exactly, whatever callbacks draw
     in between, and every device draws its own.
 
-    ``schedules`` are functions of the real images that the generator's steps have seen, on all
-    devices: ``lr``, ``gamma`` (all penalties) and ``ema_halflife`` multiply what is configured,
-    ``beta2`` replaces it.
+    ``images_seen`` counts the real images of the generator's steps, on all devices. It travels in
+    the checkpoint, so that a run may go on with other batches or devices; what a checkpoint has not
+    counted is taken for steps like the present ones. ``schedules`` are functions of it: ``lr``,
+    ``gamma`` (all penalties) and ``ema_halflife`` multiply what is configured, ``beta2`` replaces
+    it.
 
     ``terms`` join the adversarial loss of each player, and in both steps the discriminator sees
     every image through ``augment``, one after the other.
@@ -137,6 +139,7 @@ class ConditionalGAN(pl.LightningModule):
         self.cuda_graph = cuda_graph
         self.graphed: Graphed | None = None
         self.seed = seed
+        self.images_seen: int | None = 0
         parts: list[Any] = [loss, *self.penalties.values(), *self.terms.values()]
         self.paired = any(part.paired for part in parts)
         self.reads = {penalty.reads for penalty in self.penalties.values()}
@@ -169,17 +172,32 @@ class ConditionalGAN(pl.LightningModule):
             self.graphed = Graphed(self.adversarial_step_from_memory)
 
     @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["images_seen"] = self.images_seen
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.images_seen = checkpoint.get("images_seen")
+
+    @override
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Losses:
         when = self.current_epoch, batch_idx
         seed_device(self.device, random_stream(self.seed, TRAIN, self.global_rank, *when))
-        if self.schedules:
-            self.follow_schedules(batch_size=len(batch[1]))
+        images_per_step = self.images_per_step(batch_size=len(batch[1]))
+        if self.images_seen is None:
+            self.images_seen = self.trainer.global_step * images_per_step
+        self.follow_schedules(self.images_seen)
         real, drawn = Labelled(*batch), self.draw_inputs(batch[1])
-        pace = self.pace(batch_size=len(batch[1]))
-        if self.graphed is not None:
-            return self.replay(self.graphed, *real, *drawn, pace=pace)
+        pace = self.pace(images_per_step)
         trains_generator = (batch_idx + 1) % self.discriminator_steps == 0
-        return self.adversarial_step(real, *drawn, pace=pace, trains_generator=trains_generator)
+        if self.graphed is not None:
+            losses = self.replay(self.graphed, *real, *drawn, pace=pace)
+        else:
+            losses = self.adversarial_step(
+                real, *drawn, pace=pace, trains_generator=trains_generator
+            )
+        self.images_seen += images_per_step if trains_generator else 0
+        return losses
 
     def adversarial_step(
         self, real: Labelled, latents: Tensor, labels: Tensor, *, pace: Pace, trains_generator: bool
@@ -214,17 +232,18 @@ class ConditionalGAN(pl.LightningModule):
         with reading_rates(self.players(use_pl_optimizer=False), rates):
             return self.adversarial_step(real, latents, labels, pace=pace, trains_generator=True)
 
-    def follow_schedules(self, *, batch_size: int) -> None:
-        """Set what changes in training, from the counters that a checkpoint restores."""
-        n_images = self.trainer.global_step * self.images_per_step(batch_size)
+    def follow_schedules(self, n_images: int) -> None:
+        """Set what changes in training, if anything does."""
+        if not self.schedules:
+            return
         self.scheduled = {name: schedule(n_images) for name, schedule in self.schedules.items()}
         for optimizer in self.players(use_pl_optimizer=False):
             set_rates(optimizer, self.scheduled)
 
-    def pace(self, *, batch_size: int) -> Pace:
+    def pace(self, images_per_step: int) -> Pace:
         ramp, share = self.scheduled.get("ema_halflife", 1.0), 0.0
         if self.ema is not None:
-            share = self.ema.share(n_images=self.images_per_step(batch_size), ramp=ramp)
+            share = self.ema.share(n_images=images_per_step, ramp=ramp)
         return Pace(self.scheduled.get("gamma", 1.0), share)
 
     def images_per_step(self, batch_size: int) -> int:

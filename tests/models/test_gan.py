@@ -1,5 +1,6 @@
 """The adversarial step is the textbook's, counted in generator steps, and repeatable."""
 
+import sys
 from copy import deepcopy
 from functools import partial
 from itertools import product
@@ -18,7 +19,7 @@ from src.augment import Translation
 from src.errors import InputError
 from src.images import Labelled, to_uint8
 from src.losses import AdversarialLoss, LeastSquares, Logits, Relativistic, Wasserstein
-from src.models.gan import TRAIN, ConditionalGAN, evaluating, frozen, random_stream
+from src.models.gan import TRAIN, ConditionalGAN, evaluating, frozen, random_stream, seed_device
 from src.networks import dcgan
 from src.penalties import FiniteDifference, Interpolated, ZeroCentered, ZeroCenteredPair
 from src.schedules import Cosine, Linear
@@ -599,6 +600,37 @@ def test_a_resumed_run_follows_its_schedules_to_the_bit(tmp_path: Path) -> None:
     fit(second, 3, max_epochs=3, ckpt=tmp_path / "last.ckpt")
     assert_same(second, whole)
     assert second.scheduled == whole.scheduled != first.scheduled
+
+
+def test_a_run_that_goes_on_with_smaller_batches_counts_what_it_saw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (make_gan(schedules={"lr": float}) for _ in range(2))
+    fit(first, 3).save_checkpoint(tmp_path / "last.ckpt")
+    monkeypatch.setattr(sys.modules[__name__], "BATCH", 2)
+    fit(second, 3, max_epochs=2, ckpt=tmp_path / "last.ckpt")
+    assert second.images_seen == 3 * 6 + 3 * 2
+    assert second.scheduled["lr"] == 3 * 6 + 2 * 2  # before the last step
+
+
+def test_a_checkpoint_older_than_the_count_goes_on_as_if_it_had_one(tmp_path: Path) -> None:
+    first, second = (make_gan(schedules={"lr": float}, discriminator_steps=2) for _ in range(2))
+    fit(first, 5).save_checkpoint(tmp_path / "last.ckpt")
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert checkpoint.pop("images_seen") == 4 * BATCH  # the fifth waits for the generator's step
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    fit(second, 5, max_epochs=2, ckpt=tmp_path / "last.ckpt")
+    assert second.images_seen == 8 * BATCH
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_what_a_step_draws_on_any_gpu_follows_its_seed(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(getattr(torch, kind), "manual_seed", seeds.append)
+    seed_device(torch.device(kind), 7)
+    assert seeds == [7]
 
 
 def test_beta2_of_an_optimizer_without_betas_is_refused() -> None:
