@@ -1,6 +1,7 @@
 """From the configuration to objects: the only caller of Hydra's ``instantiate``."""
 
 import sys
+from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,17 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import (
+    Callback,
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    ModelCheckpoint,
+)
 from pytorch_lightning.loggers import Logger
 
 from src.callbacks.losses import LossRecord
 from src.callbacks.progress import make_progress
+from src.callbacks.quality import Quality
 from src.callbacks.stop import StopOnSignal
 from src.checkpoints import AtomicCheckpointIO
 from src.config import plain
@@ -26,6 +33,7 @@ from src.devices import choose_devices
 from src.errors import InputError
 from src.models.gan import ConditionalGAN
 
+PRECISIONS = "32", "32-true", "bf16", "bf16-mixed"
 PARTS = signature(ConditionalGAN).parameters
 
 
@@ -87,6 +95,28 @@ def build_callbacks(cfg: DictConfig, *, bar: bool) -> list[Callback]:
     return [*always, *map(make, cfg.callbacks.values())]
 
 
+def require_workable(callbacks: Sequence[Callback]) -> None:
+    """Refuse what Lightning would only refuse in the first epoch."""
+    rare = {
+        f"val/{name}": each.every_n_epochs
+        for each in callbacks
+        if isinstance(each, Quality) and each.every_n_epochs > 1
+        for name in each.measured
+    }
+    for each in callbacks:
+        if isinstance(each, EarlyStopping) and each.strict and each.monitor in rare:
+            raise InputError(
+                f"EarlyStopping looks for {each.monitor} in every epoch, but it is measured in one "
+                f"of {rare[each.monitor]}: type callbacks.quality.every_n_epochs=1, or, with the "
+                "options of EarlyStopping, strict: false"
+            )
+        if isinstance(each, GradientAccumulationScheduler):
+            raise InputError(
+                "GradientAccumulationScheduler does not work with two players, each of which steps "
+                "on every batch: leave it out, and type a larger datamodule.batch_size"
+            )
+
+
 def build_loggers(cfg: DictConfig) -> list[Logger]:
     return [make(node) for node in cfg.logger.values()]
 
@@ -95,6 +125,7 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
     arguments = trainer_arguments(cfg, available=n_gpus())
     arguments.setdefault("enable_progress_bar", sys.stdout.isatty())
     callbacks = build_callbacks(cfg, bar=arguments["enable_progress_bar"])
+    require_workable(callbacks)
     saves = any(isinstance(each, ModelCheckpoint) for each in callbacks)
     defaults: dict[str, Any] = {"enable_checkpointing": saves, "plugins": [AtomicCheckpointIO()]}
     loggers = build_loggers(cfg)
@@ -107,8 +138,11 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
 def trainer_arguments(cfg: DictConfig, *, available: int) -> dict[str, Any]:
     """The ``trainer`` group with ``gpus`` translated, on a machine with ``available`` GPUs."""
     arguments = plain(cfg.trainer)
-    if str(arguments.get("precision")) in ("16", "16-mixed"):
-        raise InputError("trainer.precision=16-mixed overflows in a GAN: type bf16-mixed or 32")
+    if (precision := arguments.get("precision")) is not None and str(precision) not in PRECISIONS:
+        raise InputError(
+            f"trainer.precision={precision} is not allowed, for 16-mixed overflows in a GAN, and "
+            "images and losses are in float32: type bf16-mixed or 32"
+        )
     names = "accelerator", "devices", "strategy"
     explicit = {name: arguments.pop(name, None) for name in names}
     devices = choose_devices(arguments.pop("gpus"), available=available, **explicit)

@@ -98,6 +98,7 @@ LEAST = {
     "model.discriminator_steps": 1,
     "model.ema_halflife_images": 1,
 }
+MOST = {"seed": 2**32 - 1}  # of numpy's generators
 RENAMED = {
     "trainer.weights_summary": "trainer.enable_model_summary",
     "trainer.progress_bar_refresh_rate": "trainer.enable_progress_bar",
@@ -155,6 +156,8 @@ def check_value(value: Any, hint: Any, *, path: str) -> None:
         raise InputError(f"{path}={value} is not allowed: type {path}=VALUE with {describe(hint)}")
     elif value is not None and path in LEAST and value < LEAST[path]:
         raise InputError(f"{path}={value} is not allowed: type {path}={LEAST[path]} or more")
+    elif path in MOST and value > MOST[path]:
+        raise InputError(f"{path}={value} is not allowed: type {path}={MOST[path]} or less")
 
 
 def check_mapping(value: Node, hint: Any, *, path: str) -> None:

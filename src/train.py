@@ -3,6 +3,7 @@
 import logging
 import math
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import pytorch_lightning as pl
@@ -66,7 +67,9 @@ def fit_and_test(
         if cfg.test_after_training:
             trainer.test(gan, datamodule, verbose=False)
             metrics |= trainer.callback_metrics
-    except MisconfigurationException as error:
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        if not is_of_lightning(error):
+            raise
         raise InputError(str(error)) from error
     except OSError as error:
         raise InputError(
@@ -74,6 +77,12 @@ def fit_and_test(
             f"then type python run.py resume={cfg.run_dir}"
         ) from error
     return metrics
+
+
+def is_of_lightning(error: Exception) -> bool:
+    """Whether Lightning has raised it, which refuses options so; a bug is raised elsewhere."""
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    return frame.f_globals["__name__"].startswith(("pytorch_lightning.", "lightning_fabric."))
 
 
 @rank_zero_only

@@ -7,7 +7,7 @@ import torch
 from omegaconf import OmegaConf
 
 from src.augment import Translation
-from src.build import build_datamodule, build_model, trainer_arguments
+from src.build import build_datamodule, build_model, build_trainer, trainer_arguments
 from src.command_line import CONFIGS
 from src.datamodules.mnist import MNISTDataModule
 from src.devices import DDP
@@ -173,6 +173,46 @@ def test_gpus_become_accelerator_devices_and_strategy(
     chosen = trainer_arguments(typed(*arguments), available=4)
     assert chosen.items() >= expected.items()
     assert "gpus" not in chosen
+
+
+@pytest.mark.parametrize("precision", ["16", "16-true", "bf16-true", "64", "64-true"])
+def test_another_precision_is_refused(typed: Compose, precision: str) -> None:
+    message = rf"trainer.precision={precision} is not allowed.* type bf16-mixed or 32"
+    with pytest.raises(InputError, match=message):
+        trainer_arguments(typed(f"trainer.precision={precision}"), available=0)
+
+
+@pytest.mark.parametrize("precision", ["null", "32", "32-true", "bf16", "bf16-mixed"])
+def test_precisions_that_a_gan_trains_in(typed: Compose, precision: str) -> None:
+    trainer_arguments(typed(f"trainer.precision={precision}"), available=0)
+
+
+STOP = "+callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/fid_cnn"
+ACCUMULATE = "{_target_: pytorch_lightning.callbacks.GradientAccumulationScheduler"
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (
+            f"{STOP}}}",
+            r"looks for val/fid_cnn in every epoch.*quality.every_n_epochs=1, or.*strict: false",
+        ),
+        (f"+callbacks.x={ACCUMULATE}, scheduling: {{4: 2}}}}", "larger datamodule.batch_size"),
+    ],
+)
+def test_a_callback_that_fails_in_its_first_epoch_is_refused_before_it(
+    typed: Compose, callback: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        build_trainer(typed(callback, "logger=null"))
+
+
+@pytest.mark.parametrize(
+    "options", [[f"{STOP}, strict: false}}"], [f"{STOP}}}", "callbacks.quality.every_n_epochs=1"]]
+)
+def test_stopping_early_by_what_is_measured_is_possible(typed: Compose, options: list[str]) -> None:
+    build_trainer(typed(*options, "logger=null"))
 
 
 def test_the_baseline_is_the_historical_pair(typed: Compose) -> None:

@@ -119,6 +119,7 @@ def test_penalties_combine() -> None:
         ("ckpt", "latest"),
         ("optimized_metric", "val/g_loss"),
         ("seed", 0),
+        ("seed", 2**32 - 1),
     ],
 )
 def test_what_people_change_is_accepted(default: dict[str, Any], path: str, value: Any) -> None:
@@ -222,6 +223,17 @@ def test_a_wrong_type_is_refused_with_the_right_one(
 ) -> None:
     message = refusal(changed(default, path, value))
     assert message == f"{path}={value} is not allowed: type {path}=VALUE with {allowed}"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "bound"),
+    [("seed", -1, "0 or more"), ("seed", 2**32, "4294967295 or less"), ("n", 0, "1 or more")],
+)
+def test_a_number_out_of_bounds_is_refused_with_the_bound(
+    default: dict[str, Any], path: str, value: int, bound: str
+) -> None:
+    message = refusal(changed(default, path, value))
+    assert message == f"{path}={value} is not allowed: type {path}={bound}"
 
 
 def test_a_missing_argument_is_refused_with_what_to_add(default: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from src.command_line import CONFIGS
 from src.config import compose_in
 from src.errors import InputError
 from src.generate import choose_labels, generate, load_gan, sample
+from src.models.gan import ConditionalGAN
 from src.train import train
 from tests.conftest import Compose
 
@@ -244,6 +245,37 @@ def test_one_diverged_point_does_not_end_a_search(
     sweep = SimpleNamespace(mode=RunMode.MULTIRUN)
     monkeypatch.setattr(HydraConfig, "get", lambda: sweep)
     assert train(cfg) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trainer.val_check_interval=1000"], r"`val_check_interval` \(1000\) must be less than"),
+        (
+            ["+callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: x/y}"],
+            r"metric `x/y` which is not available.* `val/g_loss`",
+        ),
+    ],
+)
+def test_what_lightning_refuses_is_one_sentence(
+    typed: Compose, arguments: list[str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        train(typed(*TINY, *arguments, "logger=null"))
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError])
+@pytest.mark.parametrize("hook", ["training_step", "validation_step", "on_train_start"])
+def test_a_bug_in_a_step_stays_what_it_is(
+    typed: Compose, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], hook: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise kind("a bug")
+
+    monkeypatch.setattr(ConditionalGAN, hook, fail)
+    with pytest.raises(kind, match="a bug") as caught:
+        train(typed(*TINY, "logger=null"))
+    assert not isinstance(caught.value, InputError)
 
 
 def test_the_first_bad_step_is_named_even_if_validation_sees_it_first(typed: Compose) -> None:
