@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from src.errors import InputError
 from src.files import write_atomically
+from src.terminal import command
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -32,7 +33,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except OSError as error:
             raise InputError(
                 f"checkpoint {path} could not be written ({error.strerror}); earlier checkpoints "
-                f"are untouched: free some space, then type python run.py resume={path.parents[1]}"
+                f"are untouched: free some space, then type {command(resume=path.parent.parent)}"
             ) from error
 
 

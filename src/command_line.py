@@ -15,6 +15,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from src.errors import InputError
 from src.resolvers import unused
 from src.runs import newest_run
+from src.terminal import quoted, setting, unquoted
 
 wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -63,7 +64,7 @@ def typed(key: str, arguments: Sequence[str]) -> str | None:
     """The last value given to ``key``, without quotes; None for none, and for null."""
     values = [value for name, _, value in (each.partition("=") for each in arguments)
               if name.lstrip("+") == key]  # fmt: skip
-    value = values[-1].strip("'\"") if values else "null"
+    value = unquoted(values[-1]) if values else "null"
     return None if value == "null" else value
 
 
@@ -75,7 +76,7 @@ def resume(arguments: Sequence[str]) -> list[str]:
     if typed("hydra.run.dir", arguments) is not None:
         raise InputError(
             f"resume={name} goes on in its own folder: leave hydra.run.dir out, or go on in "
-            f"another one with the options of that run and ckpt={name}"
+            f"another one with the options of that run and {setting('ckpt', name)}"
         )
     run = find_run(name)
     rest = [line for line in arguments if not is_resume(line)]
@@ -83,9 +84,9 @@ def resume(arguments: Sequence[str]) -> list[str]:
     kept = [line for line in recorded if not is_resume(line)]
     require_own_record(kept, rest=rest, run=run)
     # A job of a search goes on alone.
-    hydra = [f"hydra.run.dir='{run}'", "hydra.mode=RUN", RESUMED]
+    hydra = [f"hydra.run.dir={quoted(run)}", "hydra.mode=RUN", RESUMED]
     # What follows ``resume`` was typed, and may name what a record may not: see src/config.py.
-    return [*kept, f"++resume='{run}'", *rest, *hydra]
+    return [*kept, f"++resume={quoted(run)}", *rest, *hydra]
 
 
 def require_own_record(recorded: Sequence[str], *, rest: Sequence[str], run: Path) -> None:
@@ -136,7 +137,10 @@ def in_torchrun_s_folder(arguments: Sequence[str]) -> list[str]:
     named = typed("hydra.run.dir", arguments)
     folder, is_ours = folder_of_rank_zero(rank, named)
     if is_ours and os.environ["TORCHELASTIC_RESTART_COUNT"] != "0" and (folder / RECORD).is_file():
-        return [*(line for line in others if "hydra.run.dir=" not in line), f"resume='{folder}'"]
+        return [
+            *(line for line in others if "hydra.run.dir=" not in line),
+            f"resume={quoted(folder)}",
+        ]
     return [*others, *([] if named else [f"hydra.run.dir={folder}"])]
 
 

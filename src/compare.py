@@ -17,7 +17,7 @@ from rich.table import Table
 from src.errors import InputError
 from src.figures import Curve, draw_quality
 from src.metrics.panel import METRICS
-from src.terminal import show
+from src.terminal import command, show
 
 log = logging.getLogger(__name__)
 # What may differ between runs of one experiment: the seed, and where things are.
@@ -49,7 +49,7 @@ def compare(cfg: DictConfig) -> None:
         log.info(f"in {folder}: compare.png")
     for run in runs:
         if run.report is None:
-            log.info(f"not evaluated: python run.py task=evaluate ckpt={run.name}")
+            log.info(f"not evaluated: {command(task='evaluate', ckpt=run.name)}")
 
 
 def read_runs(names: Sequence[str]) -> list[Run]:
@@ -72,7 +72,7 @@ def read_run(folder: Path) -> Run:
     if report is None and not curve:
         raise InputError(
             f"runs: {folder} holds neither an evaluation nor quality.csv: "
-            f"type python run.py task=evaluate ckpt={folder} first"
+            f"type {command(task='evaluate', ckpt=folder)} first"
         )
     return Run(str(folder), experiment_of(folder), report, curve)
 
@@ -84,7 +84,7 @@ def read_report(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is not a report of task=evaluate: make it again with "
-            f"python run.py task=evaluate ckpt={path.parent}"
+            f"{command(task='evaluate', ckpt=path.parent)}"
         ) from error
     return report
 

@@ -86,7 +86,7 @@ def evaluate(cfg: DictConfig) -> None:
     show(table(report))
     log.info(f"in {folder}: metrics.json, evaluation.png")
     if "ckpt" in subject.source:
-        keep_in_run(Path(subject.source["ckpt"]).parents[1], folder, report)
+        keep_in_run(Path(subject.source["ckpt"]).parent.parent, folder, report)
 
 
 def measure_classes(cfg: DictConfig, subject: Subject) -> Findings:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -27,7 +28,7 @@ from src.files import write_atomically
 from src.loggers.wandb import close_wandb
 from src.models.gan import ConditionalGAN
 from src.runs import find_checkpoint
-from src.terminal import show
+from src.terminal import command, quoted, setting, show
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def fit_and_test(
     except OSError as error:
         raise InputError(
             f"the run folder cannot be written ({error}): free some space, "
-            f"then type python run.py resume={cfg.run_dir}"
+            f"then type {command(resume=cfg.run_dir)}"
         ) from error
     return metrics
 
@@ -97,14 +98,14 @@ def claim_folder(cfg: DictConfig, *, starts_from: Path | None) -> None:
             file.write(OmegaConf.to_yaml(cfg))
     except FileExistsError:
         raise InputError(
-            f"{run_dir} already holds a run: type resume={run_dir} to continue it, "
+            f"{run_dir} already holds a run: type {setting('resume', run_dir)} to continue it, "
             "or hydra.run.dir=PATH for another folder"
         ) from None
     with (run_dir / "config_tree.txt").open("w", encoding="utf-8") as file:
         Console(file=file, width=120).print(tree(plain(cfg)))
     record = [*HydraConfig.get().overrides.task]
     if cfg.resume is None and starts_from is not None:
-        record.append(f"++ckpt='{starts_from.absolute()}'")  # ckpt=latest is soon another one
+        record.append(f"++ckpt={quoted(starts_from.absolute())}")  # ckpt=latest is soon another one
     (run_dir / RECORD).parent.mkdir(exist_ok=True)
     write_atomically(run_dir / RECORD, OmegaConf.to_yaml(record).encode())
 
@@ -144,7 +145,7 @@ def read(metrics: dict[str, Any], name: str | None) -> float | None:
 def report(run_dir: Path, metrics: dict[str, Any], *, n_classes: int) -> Panel:
     """Where everything is, the final losses, and what to type next."""
     run = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
-    labels = " labels=5" if n_classes > 5 else ""
+    labels = {"labels": 5} if n_classes > 5 else {}
     losses = Table.grid(padding=(0, 2))
     losses.add_row("loss of", "generator", "discriminator")
     for split in ("train", "val", "test"):
@@ -153,12 +154,13 @@ def report(run_dir: Path, metrics: dict[str, Any], *, n_classes: int) -> Panel:
     lines = [
         *beside_real(metrics),
         "\nlook at samples.gif, curves.png and samples/ in the run folder, or type",
-        f"  python run.py task=generate{labels} ckpt={run}",
-        f"  python run.py task=evaluate ckpt={run}",
-        f"  python run.py resume={run} trainer.max_epochs=N",
+        f"  {command(task='generate', **labels, ckpt=run)}",
+        f"  {command(task='evaluate', ckpt=run)}",
+        f"  {command(resume=run)} trainer.max_epochs=N",
     ]
     if list(run_dir.glob("wandb/offline-run-*")):
-        lines += [f"  wandb leet {run}/wandb/latest-run", f"  wandb sync {run}/wandb/offline-run-*"]
+        folder = shlex.quote(f"{run}/wandb/")
+        lines += [f"  wandb leet {folder}latest-run", f"  wandb sync {folder}offline-run-*"]
     if (run_dir / "tensorboard").exists():
-        lines += [f"  tensorboard --logdir {run}/tensorboard"]
+        lines += [f"  tensorboard --logdir {shlex.quote(f'{run}/tensorboard')}"]
     return Panel(Group(losses, *lines), title=str(run), expand=False)

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import shlex
 from pathlib import Path
 from time import perf_counter
 
@@ -61,4 +62,5 @@ def train_one(
 
 
 def command() -> str:
-    return " ".join(["python run.py", *HydraConfig.get().overrides.task]).replace("++", "")
+    typed = [line.removeprefix("++") for line in HydraConfig.get().overrides.task]
+    return shlex.join(["python", "run.py", *typed])

@@ -1,6 +1,7 @@
 """What users type, rewritten for Hydra; what goes wrong, in one sentence."""
 
 import os
+import shlex
 import socket
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch.distributed import TCPStore
 from src import command_line
 from src.command_line import errors_as_sentences, hydra_raises, sentence, translate
 from src.errors import InputError
+from src.terminal import setting
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -128,6 +130,16 @@ def test_resume_repeats_the_run_s_options_in_its_folder(tmp_path: Path) -> None:
         "hydra.mode=RUN",
         "hydra.job.id=resumed",
     ]
+
+
+@pytest.mark.parametrize("name", ["it's", "'", "'it's", "a\\'b", 'say "x"', "a, b=[c]"])
+def test_a_run_folder_may_hold_apostrophes(tmp_path: Path, name: str) -> None:
+    run = started(tmp_path / name, ["++seed=3"])
+    for typed in (f"resume={name}", f"resume={run}", shlex.split(setting("resume", run))[0]):
+        once = translate([typed])
+        cfg = composed(once, return_hydra_config=True)
+        assert (cfg.resume, cfg.hydra.run.dir, cfg.seed) == (str(run), str(run), 3)
+        assert translate(once) == once
 
 
 @pytest.mark.parametrize("quote", ["", "'", '"'])

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from PIL import Image
 from src.build import ready_data
 from src.config import compose_in
 from src.errors import InputError
-from src.evaluate import evaluate, keep_in_run
+from src.evaluate import Findings, Subject, evaluate, keep_in_run
 from src.generate import generate, load_gan, sample
+from src.images import Labelled
 from src.metrics.modes import count_modes, digit_judges, read_modes
 from src.metrics.panel import METRICS
 from src.train import train
@@ -101,6 +103,20 @@ def test_a_report_of_former_weights_gives_way_to_any(
     (tmp_path / "evaluation.json").write_text(json.dumps(older))
     keep_in_run(tmp_path, evaluation, report | {"n": 1})
     assert (tmp_path / "evaluation.json").read_text() == "new"
+
+
+def test_a_checkpoint_at_the_root_has_no_run_folder(
+    typed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = Labelled(torch.zeros(1, 1, 28, 28), torch.zeros(1))
+    data, judges = SimpleNamespace(data_name="x"), SimpleNamespace(records={})
+    subject = Subject(nothing, data, judges, {"ckpt": "/x.ckpt", "step": 1})
+    rows = {"generated": {}, "real": {}, "noise": {}}
+    found = Findings(rows, {}, {"cas_seeds": 0}, lambda path, title: path.touch())
+    monkeypatch.setattr("src.evaluate.from_checkpoint", lambda cfg: subject)
+    monkeypatch.setattr("src.evaluate.measure_classes", lambda cfg, subject: found)
+    evaluate(typed("task=evaluate", "ckpt=/x.ckpt"))
+    assert json.loads((tmp_path / "metrics.json").read_text())["source"] == subject.source
 
 
 def test_a_file_of_its_images_scores_as_the_checkpoint_does(

@@ -1,6 +1,7 @@
 """From a command line to a reviewed run, and from its checkpoint to labelled images."""
 
 import csv
+import shlex
 import shutil
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -25,7 +26,8 @@ from src.config import compose_in
 from src.errors import InputError
 from src.generate import choose_labels, generate, load_gan, sample
 from src.models.gan import ConditionalGAN
-from src.train import train
+from src.terminal import setting, show
+from src.train import report, train
 from tests.conftest import Compose
 
 EPOCHS, STEPS = 2, 8  # per epoch
@@ -96,6 +98,21 @@ def test_a_run_leaves_what_the_readme_promises(run: Path) -> None:
     assert "fid_cnn" in panel
     assert "resume=" in panel
     assert "src.datamodules.synthetic" in (run / "config_tree.txt").read_text()
+
+
+def test_the_panel_s_commands_can_be_pasted(tmp_path: Path, capsys: Any) -> None:
+    run = tmp_path / "it's mine"
+    (run / "wandb" / "offline-run-1").mkdir(parents=True)
+    (run / "tensorboard").mkdir()
+    show(report(run, {}, n_classes=10))
+    lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
+    folder = shlex.quote(str(run / "wandb") + "/")
+    assert f"python run.py task=generate labels=5 {setting('ckpt', run)}" in lines
+    assert f"python run.py task=evaluate {setting('ckpt', run)}" in lines
+    assert f"python run.py {setting('resume', run)} trainer.max_epochs=N" in lines
+    assert f"wandb leet {folder}latest-run" in lines
+    assert f"wandb sync {folder}offline-run-*" in lines
+    assert shlex.split(lines[-2]) == ["tensorboard", "--logdir", str(run / "tensorboard")]
 
 
 def test_all_metrics_share_the_axis_of_generator_steps(run: Path) -> None:

@@ -10,6 +10,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
+from src.terminal import command
+
 log = logging.getLogger(__name__)
 SIGNALS = signal.SIGINT, signal.SIGTERM
 
@@ -50,10 +52,8 @@ class StopOnSignal(Callback):
     def leave(self, trainer: pl.Trainer) -> None:
         if not trainer.is_global_zero:
             raise SystemExit(0)  # anything else would have Lightning kill rank 0
-        step = trainer.global_step
-        log.info(
-            f"\nstopped and saved at generator step {step}: python run.py resume={self.run_dir}"
-        )
+        step, go_on = trainer.global_step, command(resume=self.run_dir)
+        log.info(f"\nstopped and saved at generator step {step}: {go_on}")
         raise SystemExit(128 + (self.received or signal.SIGTERM))
 
     @override
