@@ -113,11 +113,7 @@ def is_resume(argument: str) -> bool:
 
 def find_run(name: str) -> Path:
     """The run folder that ``resume=name`` means."""
-    run = (
-        newest_run(Path.cwd() / "logs", holding="config.yaml")
-        if name == "latest"
-        else Path(name).absolute()
-    )
+    run = newest_run(Path.cwd() / "logs") if name == "latest" else Path(name).absolute()
     if not (run / RECORD).is_file():
         raise InputError(f"resume={name} is not a run folder: name one, or type resume=latest")
     return run

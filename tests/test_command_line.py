@@ -194,11 +194,14 @@ def test_resuming_one_job_of_a_search_is_one_run(tmp_path: Path) -> None:
     assert cfg.model.lr == pytest.approx(1e-4)
 
 
-def test_resume_latest_means_the_run_that_was_started_last(tmp_path: Path) -> None:
-    for name, started_at in {"11-00-00": 200, "12-00-00": 300, "10-00-00": 100}.items():
+def test_resume_latest_means_the_run_with_the_newest_checkpoint(tmp_path: Path) -> None:
+    for name, saved_at in {"11-00-00": 200, "12-00-00": 300, "10-00-00": 100, "13": None}.items():
         run = started(tmp_path / "logs" / "runs" / "2026-01-01" / name, [f"++ckpt={name}"])
         (run / "config.yaml").touch()
-        os.utime(run / "config.yaml", (started_at, started_at))
+        if saved_at is not None:
+            (run / "checkpoints").mkdir()
+            (run / "checkpoints" / "last.ckpt").touch()
+            os.utime(run / "checkpoints" / "last.ckpt", (saved_at, saved_at))
     arguments = translate(["resume=latest"])
     newest = tmp_path / "logs" / "runs" / "2026-01-01" / "12-00-00"
     assert arguments == [
@@ -224,6 +227,14 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
             translate([f"resume={name}"])
     with pytest.raises(InputError, match=r"there is no run under .*train one first"):
         translate(["resume=latest"])
+
+
+def test_a_run_without_a_checkpoint_is_resumed_by_its_name_alone(tmp_path: Path) -> None:
+    run = started(tmp_path / "logs" / "runs" / "2026-01-01" / "10-00-00", ["++seed=3"])
+    (run / "config.yaml").touch()
+    with pytest.raises(InputError, match=r"no run under .* with a checkpoint yet: name a folder"):
+        translate(["resume=latest"])
+    assert translate([f"resume={run}"])[:2] == ["++seed=3", f"++resume='{run}'"]
 
 
 FOREIGN = [

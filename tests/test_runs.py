@@ -18,16 +18,22 @@ def started(run: Path, *, at: int) -> Path:
     return run
 
 
-CONFIG = "config.yaml"
+LAST = "checkpoints/last.ckpt"
 
 
 def test_the_newest_run_is_the_one_started_last_of_runs_and_multiruns(tmp_path: Path) -> None:
     first = started(tmp_path / "runs" / "2026-01-02" / "23-00-00", at=100)
     job = started(tmp_path / "multiruns" / "2026-01-01_00-00-00" / "0", at=200)
-    assert newest_run(tmp_path, holding=CONFIG) == job
-    os.utime(first / CONFIG, (300, 300))
-    assert newest_run(tmp_path, holding=CONFIG) == first
-    assert newest_run(tmp_path, holding="checkpoints/last.ckpt") == job
+    assert newest_run(tmp_path) == job
+    os.utime(first / LAST, (300, 300))
+    assert newest_run(tmp_path) == first
+
+
+def test_a_start_without_a_checkpoint_is_never_the_newest(tmp_path: Path) -> None:
+    first = started(tmp_path / "runs" / "a" / "b", at=100)
+    refused = started(tmp_path / "runs" / "a" / "c", at=200)
+    (refused / LAST).unlink()
+    assert newest_run(tmp_path) == first
 
 
 def test_a_run_that_goes_on_writing_does_not_become_the_newest(tmp_path: Path) -> None:
@@ -35,13 +41,13 @@ def test_a_run_that_goes_on_writing_does_not_become_the_newest(tmp_path: Path) -
     new = started(tmp_path / "runs" / "a" / "c", at=200)
     (old / "checkpoints" / "best.ckpt").touch()
     (old / "curves.png").touch()
-    assert newest_run(tmp_path, holding=CONFIG) == new
+    assert newest_run(tmp_path) == new
 
 
 def test_generated_pictures_are_no_run(tmp_path: Path) -> None:
     trained = started(tmp_path / "runs" / "a" / "b", at=100)
     started(tmp_path / "generate" / "a" / "b", at=200)
-    assert newest_run(tmp_path, holding=CONFIG) == trained
+    assert newest_run(tmp_path) == trained
 
 
 @pytest.mark.parametrize("folders", [[], ["runs/a/b"]], ids=["nothing", "a folder without record"])
@@ -51,7 +57,7 @@ def test_where_there_is_no_run_the_user_learns_what_to_do(
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
     with pytest.raises(InputError) as caught:
-        newest_run(tmp_path, holding=CONFIG)
+        newest_run(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert str(caught.value).endswith("name a folder, or train one first")
 
