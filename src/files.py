@@ -1,6 +1,9 @@
 """Files that are on disk before anything relies on them."""
 
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -20,3 +23,27 @@ def write_atomically(path: Path, content: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone_in(folder: Path, *, patience_s: float = 10.0) -> Iterator[None]:
+    """Wait while another process is here too: for what is read, changed and written in a moment.
+
+    A lock that stays was left by a crash, and is ignored.
+    """
+    lock, deadline = folder / "lock", time.monotonic() + patience_s
+    while not is_created(lock) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def is_created(path: Path) -> bool:
+    """Whether this very call has made the file."""
+    try:
+        path.open("x").close()
+    except FileExistsError:
+        return False
+    return True

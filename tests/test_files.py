@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.files import write_atomically
+from src.files import alone_in, write_atomically
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
@@ -30,3 +30,16 @@ def test_a_write_replaces_the_old_file(tmp_path: Path) -> None:
     write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_lock_that_a_crash_has_left_does_not_last(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    with alone_in(tmp_path, patience_s=0.05):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_gives_the_lock_back(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), alone_in(tmp_path):
+        raise KeyError
+    assert not list(tmp_path.iterdir())

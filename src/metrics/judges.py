@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from src.errors import InputError
-from src.files import write_atomically
+from src.files import alone_in, write_atomically
 from src.images import Labelled, to_float
 from src.metrics.classify import CHUNK, predict
 from src.networks.classifier import Classifier
@@ -147,8 +147,9 @@ def unpack(content: bytes, *, into: Classifier) -> None:
 def save_judges(folder: Path, name: str, made: dict[str, tuple[bytes, Record]]) -> None:
     """Write the weights, then ``judges.json``, which keeps what it says of other data sets."""
     folder.mkdir(parents=True, exist_ok=True)
-    for content, record in made.values():
-        write_atomically(folder / record.file, content)
-    records = read_records(folder)
-    records[name] = {role: asdict(record) for role, (_, record) in made.items()}
-    write_atomically(folder / "judges.json", f"{json.dumps(records, indent=2)}\n".encode())
+    with alone_in(folder):
+        for content, record in made.values():
+            write_atomically(folder / record.file, content)
+        records = read_records(folder)
+        records[name] = {role: asdict(record) for role, (_, record) in made.items()}
+        write_atomically(folder / "judges.json", f"{json.dumps(records, indent=2)}\n".encode())

@@ -3,7 +3,10 @@
 import hashlib
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,6 +91,23 @@ def test_packing_keeps_weights_to_half_precision_and_saving_keeps_other_data(
     for name in ("ours", "theirs"):
         save_judges(tmp_path, name, dict.fromkeys(ROLES, (b"", record)))
     assert set(read_records(tmp_path)) == {"ours", "theirs"}
+
+
+def test_judges_that_are_saved_at_the_same_time_are_all_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_slowly(folder: Path) -> dict[str, Any]:
+        records = read_records(folder)
+        time.sleep(0.2)
+        return records
+
+    monkeypatch.setattr("src.metrics.judges.read_records", read_slowly)
+    names = ["a", "b", "c"]
+    made = [dict.fromkeys(ROLES, (b"", Record(name, "0", 0.9, 0, 1, 3, ""))) for name in names]
+    with ThreadPoolExecutor() as pool:
+        [*pool.map(save_judges, [tmp_path] * 3, names, made)]
+    assert set(read_records(tmp_path)) == set(names)
+    assert {path.name for path in tmp_path.iterdir()} == {*names, "judges.json"}
 
 
 def test_a_judge_made_here_goes_before_the_shipped_one(judged_data: Path, tmp_path: Path) -> None:
