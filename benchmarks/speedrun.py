@@ -33,10 +33,11 @@ from omegaconf import DictConfig
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from src.build import n_gpus, trainer_arguments
+from src.build import trainer_arguments
 from src.command_line import errors_as_sentences
 from src.compare import read_curve, summary
 from src.config import compose_in, plain
+from src.devices import n_gpus
 from src.errors import InputError
 from src.evaluate import versions
 from src.figures import Curve

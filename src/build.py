@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
@@ -29,7 +28,7 @@ from src.callbacks.stop import StopOnSignal
 from src.checkpoints import AtomicCheckpointIO
 from src.config import plain
 from src.datamodules.in_memory import InMemoryDataModule
-from src.devices import choose_devices
+from src.devices import choose_devices, n_gpus
 from src.errors import InputError
 from src.models.gan import ConditionalGAN
 
@@ -149,7 +148,3 @@ def trainer_arguments(cfg: DictConfig, *, available: int) -> dict[str, Any]:
     if devices["strategy"] != "auto" and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise InputError("-m runs one device per job: type trainer.gpus=1, or a run without -m")
     return arguments | devices
-
-
-def n_gpus() -> int:
-    return torch.cuda.device_count() or int(torch.backends.mps.is_available())

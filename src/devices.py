@@ -17,6 +17,29 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def n_gpus() -> int:
+    """On this machine."""
+    return torch.cuda.device_count() or int(torch.backends.mps.is_available())
+
+
+def n_processes(
+    *,
+    gpus: Gpus = None,
+    accelerator: str | None = None,
+    devices: Gpus = None,
+    num_nodes: int = 1,
+    **_: Any,
+) -> int:
+    """How many share a run with these arguments, one for each device.
+
+    Numbered GPUs count as many as are named: that there are fewer is for ``choose_devices`` to say.
+    """
+    if devices is None:
+        devices = 1 if accelerator == "cpu" else gpus or (accelerator and "auto")
+    available = 1 if accelerator == "cpu" else n_gpus()
+    return max(1, count(devices, available=available)) * num_nodes
+
+
 def choose_devices(
     gpus: Gpus,
     *,

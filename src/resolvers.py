@@ -2,8 +2,9 @@
 
 from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from src.errors import InputError
 
@@ -11,15 +12,21 @@ from src.errors import InputError
 def part_of_run(share: float, *, _root_: DictConfig) -> int:
     """The real images in this share of the run, on all devices, for schedules.
 
-    With both ``trainer.max_epochs`` and ``max_steps``, of the shorter. Batches that
-    ``limit_train_batches`` leaves out count, and devices that are not numbered count as one.
+    Of the shorter, where both ``trainer.max_epochs`` and ``max_steps`` limit it.
     """
-    data, trainer = _root_.datamodule, _root_.trainer
-    per_step = data.batch_size * _root_.model.discriminator_steps * n_devices(trainer)
-    limits = [
-        (trainer.get("max_epochs"), data.train_val_test_split[0]),
-        (trainer.get("max_steps"), per_step),
-    ]
+    # Here, because importing torch takes seconds that other starts can spare.
+    from src.devices import n_processes
+
+    trainer: Any = OmegaConf.to_container(_root_.trainer, resolve=True)
+    per_batch = _root_.datamodule.batch_size * n_processes(**trainer)
+    per_step = per_batch * _root_.model.discriminator_steps
+    per_epoch = images_per_epoch(
+        _root_.datamodule.train_val_test_split[0],
+        per_batch=per_batch,
+        per_step=per_step,
+        limit=trainer.get("overfit_batches") or trainer.get("limit_train_batches"),
+    )
+    limits = [(trainer.get("max_epochs"), per_epoch), (trainer.get("max_steps"), per_step)]
     lengths = [count * size for count, size in limits if count is not None and count >= 0]
     if not lengths:
         raise InputError(
@@ -29,11 +36,18 @@ def part_of_run(share: float, *, _root_: DictConfig) -> int:
     return int(share * min(lengths))
 
 
-def n_devices(trainer: DictConfig) -> int:
-    devices = trainer.get("devices") or trainer.get("gpus")
-    if isinstance(devices, ListConfig):
-        return len(devices)
-    return max(1, devices) if isinstance(devices, int) else 1
+def images_per_epoch(
+    n_images: int, *, per_batch: int, per_step: int, limit: int | float | None
+) -> int:
+    """Those of the generator's steps; Lightning's ``limit`` is a number of batches, or a share.
+
+    A remainder below a hundredth counts too: the recipes were measured with it.
+    """
+    batches = n_images // per_batch
+    if limit is not None:
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    seen = batches * per_batch // per_step * per_step
+    return seen if 0 < seen < 0.99 * n_images else n_images
 
 
 def unused(folder: str) -> str:

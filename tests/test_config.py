@@ -32,6 +32,45 @@ def test_the_decay_ends_with_the_run(typed: Compose, length: list[str], images: 
     assert cfg.model.schedules.lr.points == [[images // 2, 1.0], [images, 0.0]]
 
 
+@pytest.mark.parametrize(
+    ("length", "images"),
+    [
+        (["trainer.limit_train_batches=100"], 3 * 100 * 64),
+        (["trainer.limit_train_batches=0.5"], 3 * 429 * 64),
+        (["trainer.limit_train_batches=100", "trainer.gpus=2"], 3 * 100 * 64 * 2),
+        (["trainer.overfit_batches=10"], 3 * 10 * 64),
+        (["trainer.limit_train_batches=7", "model.discriminator_steps=5"], 3 * 5 * 64),
+        (["datamodule.batch_size=30_000"], 3 * 30_000),  # the other 25,000 are dropped
+    ],
+)
+def test_the_decay_ends_with_epochs_of_fewer_images(
+    typed: Compose, length: list[str], images: int
+) -> None:
+    cfg = typed("model/schedules=decay", "trainer.max_epochs=3", *length)
+    assert cfg.model.schedules.lr.points == [[images // 2, 1.0], [images, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("devices", "count"),
+    [
+        (["trainer.gpus=-1"], 8),
+        (["trainer.gpus=auto"], 8),
+        (["trainer.gpus='0,1'"], 2),
+        (["trainer.gpus=2", "trainer.num_nodes=3"], 6),
+        (["trainer.accelerator=gpu"], 8),
+        (["trainer.accelerator=cpu", "trainer.gpus=4"], 1),
+        (["trainer.accelerator=cpu", "trainer.devices=2"], 2),
+        (["trainer.gpus=99"], 99),
+    ],
+)
+def test_the_decay_counts_every_device_of_a_machine_with_eight(
+    typed: Compose, monkeypatch: pytest.MonkeyPatch, devices: list[str], count: int
+) -> None:
+    monkeypatch.setattr("src.devices.n_gpus", lambda: 8)
+    cfg = typed("model/schedules=decay", "trainer.max_steps=100", *devices)
+    assert cfg.model.schedules.lr.points[1] == [100 * 64 * count, 0.0]
+
+
 def test_a_run_without_an_end_has_no_decay(typed: Compose) -> None:
     with pytest.raises(InputError, match=r"model.schedules end with the run, which has no end: "):
         typed("model/schedules=decay", "trainer.max_epochs=null")
