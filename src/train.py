@@ -25,6 +25,7 @@ from src.command_line import RECORD
 from src.config import plain, tree
 from src.errors import InputError
 from src.files import write_atomically
+from src.limits import Done, done_before, done_by, reached
 from src.loggers.wandb import close_wandb
 from src.models.gan import ConditionalGAN
 from src.runs import find_checkpoint
@@ -35,10 +36,11 @@ log = logging.getLogger(__name__)
 
 def train(cfg: DictConfig) -> float | None:
     """Fit, then test; return the metric that a search optimizes, if one is named."""
-    checkpoint = checkpoint_to_continue(cfg)
+    checkpoint, done = checkpoint_to_continue(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     gan, datamodule, trainer = build_model(cfg), build_datamodule(cfg), build_trainer(cfg)
     if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        say_what_ends_early(cfg, reached(trainer, done) if done else [])
         claim_folder(cfg, starts_from=checkpoint)
     try:
         metrics = fit_and_test(cfg, gan, datamodule, trainer, checkpoint)
@@ -50,7 +52,8 @@ def train(cfg: DictConfig) -> float | None:
     finally:
         close_wandb()
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        show(report(Path(cfg.run_dir), metrics, n_classes=cfg.model.n_classes))
+        more = [option.split()[0] for option in reached(trainer, done_by(trainer))]
+        show(report(Path(cfg.run_dir), metrics, n_classes=cfg.model.n_classes, more=more))
     return None if trainer.fast_dev_run else read(metrics, cfg.optimized_metric)  # type: ignore[attr-defined]
 
 
@@ -110,17 +113,32 @@ def claim_folder(cfg: DictConfig, *, starts_from: Path | None) -> None:
     write_atomically(run_dir / RECORD, OmegaConf.to_yaml(record).encode())
 
 
-def checkpoint_to_continue(cfg: DictConfig) -> Path | None:
+def checkpoint_to_continue(cfg: DictConfig) -> tuple[Path | None, Done | None]:
     """The checkpoint that ``resume`` or ``ckpt`` names, checked; None starts from the beginning."""
     path = Path(cfg.run_dir) / "checkpoints" / "last.ckpt"
     if cfg.resume is None or not path.is_file():
         if cfg.resume is not None:
             rank_zero_only(print)(f"{cfg.run_dir} has no checkpoint yet: starting it again")
         if cfg.ckpt is None:
-            return None
+            return None, None
         path = find_checkpoint(cfg.ckpt, logs=Path(cfg.work_dir) / "logs")
-    require_same_model(load_checkpoint(path), plain(cfg)["model"], path=path)
-    return path
+    checkpoint = load_checkpoint(path)
+    require_same_model(checkpoint, plain(cfg)["model"], path=path)
+    return path, done_before(checkpoint)
+
+
+def say_what_ends_early(cfg: DictConfig, options: list[str]) -> None:
+    """Before the start: that a limit is reached already, or may come before schedules end."""
+    if options:
+        ended = f"{cfg.resume or cfg.ckpt} has nothing left to train: type {', and '.join(options)}"
+        if cfg.resume is None:
+            raise InputError(ended)
+        rank_zero_only(print)(ended)
+    elif cfg.model.schedules and cfg.trainer.get("max_time") is not None:
+        rank_zero_only(print)(
+            "trainer.max_time may end the run before model.schedules, which count images: type "
+            "trainer.max_epochs=N with as many as the time allows"
+        )
 
 
 def last_measured(trainer: pl.Trainer) -> dict[str, Any]:
@@ -142,8 +160,8 @@ def read(metrics: dict[str, Any], name: str | None) -> float | None:
     return float(metrics[name])
 
 
-def report(run_dir: Path, metrics: dict[str, Any], *, n_classes: int) -> Panel:
-    """Where everything is, the final losses, and what to type next."""
+def report(run_dir: Path, metrics: dict[str, Any], *, n_classes: int, more: list[str]) -> Panel:
+    """Where everything is, the final losses, and what to type next: ``more`` to train on."""
     run = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
     labels = {"labels": 5} if n_classes > 5 else {}
     losses = Table.grid(padding=(0, 2))
@@ -156,7 +174,7 @@ def report(run_dir: Path, metrics: dict[str, Any], *, n_classes: int) -> Panel:
         "\nlook at samples.gif, curves.png and samples/ in the run folder, or type",
         f"  {command(task='generate', **labels, ckpt=run)}",
         f"  {command(task='evaluate', ckpt=run)}",
-        f"  {command(resume=run)} trainer.max_epochs=N",
+        f"  {command(resume=run)} {' '.join(more or ['trainer.max_epochs=N'])}",
     ]
     if list(run_dir.glob("wandb/offline-run-*")):
         folder = shlex.quote(f"{run}/wandb/")

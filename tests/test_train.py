@@ -104,7 +104,7 @@ def test_the_panel_s_commands_can_be_pasted(tmp_path: Path, capsys: Any) -> None
     run = tmp_path / "it's mine"
     (run / "wandb" / "offline-run-1").mkdir(parents=True)
     (run / "tensorboard").mkdir()
-    show(report(run, {}, n_classes=10))
+    show(report(run, {}, n_classes=10, more=[]))
     lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
     folder = shlex.quote(str(run / "wandb") + "/")
     assert f"python run.py task=generate labels=5 {setting('ckpt', run)}" in lines
@@ -210,6 +210,53 @@ def test_a_refused_resume_leaves_the_record_alone(typed: Compose, run: Path) -> 
     with pytest.raises(InputError, match=r"model.lr=0.0002, not 0.001"):
         train(cfg)
     assert (run / "config.yaml").read_bytes() == before
+
+
+def test_a_run_that_max_steps_cut_short_ends_with_the_same_bits(
+    typed: Compose, trained: Path, tmp_path: Path
+) -> None:
+    train(typed(*TINY, "logger=null", f"trainer.max_steps={STEPS + 3}"))
+    cfg = typed(*TINY, "logger=null")
+    cfg.resume = str(tmp_path)
+    train(cfg)
+    whole, pieces = last(trained), last(tmp_path)
+    assert pieces["global_step"] == whole["global_step"]
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(pieces["state_dict"][name], value), name
+    histories = (each["callbacks"]["LossRecord"]["history"] for each in (pieces, whole))
+    for row, expected in zip(*histories, strict=True):
+        assert row == pytest.approx(expected)
+
+
+def test_a_finished_run_is_no_start_for_another(typed: Compose, run: Path, tmp_path: Path) -> None:
+    cfg = compose_in(tmp_path / "branch", *TINY, "logger=null", f"ckpt={run}")
+    message = r"run.* has nothing left to train: type trainer.max_epochs=N with more than 2$"
+    with pytest.raises(InputError, match=message):
+        train(cfg)
+    assert not (tmp_path / "branch").exists()
+
+
+def test_a_finished_run_that_is_resumed_says_so(
+    typed: Compose, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = typed(*TINY, "logger=null")
+    cfg.resume = str(run)
+    train(cfg)
+    said = capsys.readouterr().out
+    assert f"{run} has nothing left to train: type trainer.max_epochs=N with more than 2" in said
+    assert "trainer.max_epochs=N" in said.splitlines()[-2]
+
+
+def test_schedules_that_time_may_cut_are_named_before_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limited = [*TINY, "callbacks=none", "logger=null", "trainer.max_time=00:01:00:00"]
+    for schedules, lines in {"none": 0, "decay": 1}.items():
+        folder = tmp_path / schedules
+        folder.mkdir()
+        train(compose_in(folder, *limited, f"model/schedules={schedules}"))
+        said = capsys.readouterr().out
+        assert said.count("trainer.max_time may end the run before model.schedules") == lines
 
 
 def test_a_run_that_was_killed_early_begins_again_where_its_ckpt_ends(

@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from src.callbacks.curves import draw_curves
+from src.callbacks.stop import is_cut
 from src.errors import InputError
 
 PLAYERS = "g_loss", "d_loss"
@@ -63,6 +64,12 @@ class LossRecord(Callback):
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.__dict__.update(state_dict)
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Of an epoch that was cut short, the row waits for its end."""
+        epochs: Any = trainer.fit_loop.epoch_progress.current
+        self.history = [row for row in self.history if row["epoch"] <= epochs.processed]
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -136,7 +143,8 @@ class LossRecord(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.report(trainer)
         means = {f"train/{name}": self.sums[name] / n for name, n in self.counts.items() if n}
-        self.sums, self.counts = dict.fromkeys(PLAYERS, 0.0), dict.fromkeys(PLAYERS, 0)
+        if not is_cut(trainer):
+            self.sums, self.counts = dict.fromkeys(PLAYERS, 0.0), dict.fromkeys(PLAYERS, 0)
         pl_module.log_dict(means, logger=False)
         row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         self.history.append(row | means | self.validation)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the batch, save, say how to go on."""
+"""Stops in mid-epoch, by Ctrl-C, SIGTERM or a limit: what is saved goes on with the next batch."""
 
 import logging
 import signal
@@ -16,8 +16,20 @@ log = logging.getLogger(__name__)
 SIGNALS = signal.SIGINT, signal.SIGTERM
 
 
+def is_cut(trainer: pl.Trainer) -> bool:
+    """Whether max_steps, max_time or a callback has ended an epoch before its last batch."""
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    batches = trainer.fit_loop.epoch_loop.batch_progress
+    are_left = not batches.is_last_batch and batches.current.ready < trainer.num_training_batches
+    return epochs.processed == epochs.ready and are_left
+
+
 class StopOnSignal(Callback):
-    """Stops between two batches, so that the checkpoint continues exactly; twice stops at once."""
+    """Stops between two batches, so that the checkpoint continues exactly; twice stops at once.
+
+    Lightning counts an epoch that max_steps or max_time cuts short as done. In a checkpoint it is
+    still open, so that a longer limit trains on the rest of it.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
@@ -37,7 +49,6 @@ class StopOnSignal(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if self.is_time(trainer):
-            trainer.save_checkpoint(self.run_dir / "checkpoints" / "last.ckpt", weights_only=False)
             self.leave(trainer)
 
     def is_time(self, trainer: pl.Trainer) -> bool:
@@ -50,6 +61,7 @@ class StopOnSignal(Callback):
         return trainer.strategy.reduce_boolean_decision(received, all=False)
 
     def leave(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self.run_dir / "checkpoints" / "last.ckpt", weights_only=False)
         if not trainer.is_global_zero:
             raise SystemExit(0)  # anything else would have Lightning kill rank 0
         step, go_on = trainer.global_step, command(resume=self.run_dir)
@@ -58,10 +70,19 @@ class StopOnSignal(Callback):
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The last epoch has saved its checkpoint; a test should not follow a signal."""
+        """A test should not follow a signal."""
         self.restore()
         if self.received is not None and trainer.world_size == 1:
             self.leave(trainer)
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if is_cut(trainer):
+            for count in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
+                count["processed"] -= 1
+                count["completed"] = min(count["completed"], count["processed"])
 
     @override
     def on_exception(

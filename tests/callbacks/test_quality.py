@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -148,10 +149,12 @@ def test_the_last_state_is_measured_whatever_ends_the_training(
 
 
 def test_a_search_reads_the_quality_of_a_run_that_was_already_over(
-    run: Path, typed: Compose, judged_data: Path
+    run: Path, typed: Compose, tmp_path: Path, judged_data: Path
 ) -> None:
-    over = [f"ckpt={run / 'checkpoints' / 'last.ckpt'}", "optimized_metric=val/fid_cnn"]
-    value = train(typed(*TINY, *over, f"data_dir={judged_data}"))
+    shutil.copytree(run, tmp_path, dirs_exist_ok=True)
+    cfg = typed(*TINY, "optimized_metric=val/fid_cnn", f"data_dir={judged_data}")
+    cfg.resume = str(tmp_path)
+    value = train(cfg)
     assert value == pytest.approx(rows(run / "quality.csv")[-1]["fid_cnn"])
     assert train(typed(*TINY, "debug=true", "optimized_metric=val/fid_cnn")) is None
 

@@ -96,14 +96,13 @@ def fit(
         num_workers=workers,
     )
     trainer = pl.Trainer(
-        max_epochs=3,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=list(callbacks),
-        **options,
+        **{"max_epochs": 3} | options,
     )
     try:
         trainer.fit(module, data, ckpt_path=ckpt, weights_only=True)
