@@ -36,6 +36,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"are untouched: free some space, then type {command(resume=path.parent.parent)}"
             ) from error
 
+    @override
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove one local file: which, a checkpoint that was continued from may have said.
+
+        Lightning's own way removes whole folders, and takes "local:///home" for an address that it
+        need not look for among the run's files.
+        """
+        if Path(path).suffix == ".ckpt":
+            Path(path).unlink(missing_ok=True)
+
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of this project onto the CPU, tensors and plain containers only."""

@@ -58,6 +58,17 @@ def test_the_newer_replaces_the_older(path: Path) -> None:
     assert_holds(load_checkpoint(path), 2.0)
 
 
+@pytest.mark.parametrize("prefix", ["", "file://", "local://", "dir::local://"])
+@pytest.mark.parametrize("victim", ["folder", "folder/file.txt", "named.ckpt"])
+def test_nothing_but_a_checkpoint_is_removed(tmp_path: Path, prefix: str, victim: str) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in ("folder/file.txt", "named.ckpt"):
+        (tmp_path / name).touch()
+    AtomicCheckpointIO().remove_checkpoint(f"{prefix}{tmp_path / victim}")
+    assert (tmp_path / "folder" / "file.txt").is_file()
+    assert (tmp_path / "named.ckpt").is_file() == (prefix != "" or victim != "named.ckpt")
+
+
 def full_disk(*_: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -432,6 +432,23 @@ def test_a_checkpoint_cannot_name_foreign_code(run: Path) -> None:
         load_gan(path)
 
 
+def test_a_checkpoint_cannot_have_files_removed(run: Path, typed: Compose, tmp_path: Path) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "foreign.ckpt"
+    victim.mkdir()
+    checkpoint = last(run)
+    for state in checkpoint["callbacks"].values():
+        if "best_model_path" in state:
+            state["best_model_path"] = f"local://{victim}"
+    torch.save(checkpoint, path)
+    cfg = typed(*TINY, "trainer.max_epochs=3", "logger=null", f"ckpt={path}")
+    cfg.run_dir = str(tmp_path / "new")
+    cfg.callbacks.model_checkpoint.dirpath = str(tmp_path / "new" / "checkpoints")
+    (tmp_path / "new").mkdir()
+    train(cfg)
+    assert (tmp_path / "new" / "checkpoints" / "last.ckpt").is_file()
+    assert victim.is_dir()
+
+
 def test_the_picture_shows_every_class(run: Path, typed: Compose) -> None:
     generated(typed, run, f"ckpt={run}", "n=30")
     assert size(run / "samples.png") == (2 * (20 * 30 + 2), 2 * (10 * 30 + 2))
