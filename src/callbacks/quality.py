@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from src.callbacks.losses import publish
+from src.callbacks.stop import is_cut
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.figures import draw_quality
@@ -62,16 +63,20 @@ class Quality(Callback):
             )
         self.judges: Judges | None = None
         self.history: list[Row] = []
+        self.epochs_checked = 0  # of which all that were due have been measured
         self.seconds_before = 0.0  # of training, before this process
         self.started_at = perf_counter()
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "seconds": self.seconds}
+        checked = self.epochs_checked
+        return {"history": self.history, "seconds": self.seconds, "epochs_checked": checked}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history, self.seconds_before = state_dict["history"], state_dict["seconds"]
+        measured = max((row["epoch"] for row in self.history), default=0)
+        self.epochs_checked = state_dict.get("epochs_checked", measured)
 
     @property
     def seconds(self) -> float:
@@ -113,9 +118,20 @@ class Quality(Callback):
 
     @override
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        epoch = trainer.current_epoch + 1
+        if trainer.is_last_batch and not trainer.sanity_checking:
+            self.measure_if_due(trainer, pl_module)
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """For epochs that end without a validation."""
+        if not is_cut(trainer):
+            self.measure_if_due(trainer, pl_module)
+
+    def measure_if_due(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch, checked = trainer.current_epoch + 1, self.epochs_checked
         is_due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
-        if is_due and not trainer.sanity_checking:
+        self.epochs_checked = epoch
+        if is_due and epoch > checked:
             self.measure(trainer, pl_module)
 
     @override
@@ -220,12 +236,20 @@ def require_enough_real(data: InMemoryDataModule) -> None:
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Saves after what it monitors was measured, and at no other time."""
+    """Saves after what it monitors was measured, and at no other time.
+
+    Before the checkpoint of the epoch, if it precedes that one's callback, which then knows of it.
+    """
 
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.monitor in trainer.callback_metrics:
             super().on_validation_end(trainer, pl_module)
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        self.on_validation_end(trainer, pl_module)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from src.ema import EMA
+from src.errors import InputError
 from src.images import Labelled, Scored, to_uint8
 from src.losses import AdversarialLoss, Logits
 from src.models.graph import Graphed, reading_rates, require_graph_support
@@ -170,6 +171,16 @@ class ConditionalGAN(pl.LightningModule):
                 optimizers=self.players(use_pl_optimizer=False),
             )
             self.graphed = Graphed(self.adversarial_step_from_memory)
+
+    @override
+    def on_train_start(self) -> None:
+        n_batches, fast = self.trainer.num_training_batches, self.trainer.fast_dev_run  # type: ignore[attr-defined]
+        if n_batches < self.discriminator_steps and not fast:
+            raise InputError(
+                f"model.discriminator_steps={self.discriminator_steps} is more than the {n_batches}"
+                " batches of an epoch, so that the generator would never learn: type "
+                f"model.discriminator_steps={n_batches} or less"
+            )
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -134,6 +134,9 @@ def test_without_judges_a_run_says_so_once_and_goes_on(
     [
         (["trainer.max_steps=30"], [(2, 30)]),
         (["trainer.check_val_every_n_epoch=2"], [(2, 2 * STEPS), (3, 3 * STEPS)]),
+        (["trainer.check_val_every_n_epoch=3"], [(2, 2 * STEPS), (3, 3 * STEPS)]),
+        (["trainer.limit_val_batches=0"], [(2, 2 * STEPS), (3, 3 * STEPS)]),
+        (["trainer.val_check_interval=0.5"], [(2, 2 * STEPS), (3, 3 * STEPS)]),
         (["callbacks.quality.every_n_epochs=5"], [(3, 3 * STEPS)]),
     ],
 )

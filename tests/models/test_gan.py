@@ -142,6 +142,12 @@ def test_one_step_is_the_textbooks() -> None:
         torch.testing.assert_close(ours.state_dict()[name], value, msg=name)
 
 
+def test_an_epoch_too_short_for_a_step_of_the_generator_is_refused() -> None:
+    with pytest.raises(InputError, match=r"discriminator_steps=4 is more than the 3 batches .*=3"):
+        fit(make_gan(discriminator_steps=4), 3)
+    assert fit(make_gan(discriminator_steps=3), 3).global_step == 1
+
+
 def test_each_player_moves_by_its_own_optimizer_alone() -> None:
     still_generator, still_discriminator = make_gan(lr_g=0.0), make_gan(lr_d=0.0)
     for gan, mover, sitter in [
@@ -191,7 +197,7 @@ def test_checkpoint_intervals_count_generator_steps(tmp_path: Path) -> None:
 def test_discriminator_learns_from_more_batches_than_the_generator() -> None:
     gan = make_gan(discriminator_steps=3)
     before = weights(gan.generator)
-    fit(gan, 2)
+    fit(gan, 2, fast_dev_run=2)
     assert not any(moved(before, gan.generator))
     assert len(gan.discriminator.asked) == 2
 
