@@ -1,4 +1,4 @@
-"""Write three sets of some 50,000 images that cheat, to see which metric catches which.
+"""Write three sets of some 50,000 images that cheat, and two honest ones, which score the floor.
 
 python benchmarks/cheaters.py FOLDER
 python run.py task=evaluate samples=FOLDER/copier.npz
@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from src.datamodules.mnist import MNISTDataModule
 from src.images import Labelled
-from src.metrics.panel import balanced
+from src.metrics.footing import rows_like
 
 N = 50_000
 
@@ -29,16 +29,18 @@ def main() -> None:
     datamodule.prepare_data()
     datamodule.setup("fit")
     images, labels = datamodule.parts["train"]
-    rows = balanced(labels, N, n_classes=10)
+    rows = rows_like(labels, torch.full((10,), N // 10))
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
     one_of_each = torch.stack([images[labels == label][0] for label in range(10)])
     in_turn = torch.arange(N) % 10
-    cheaters = {
+    sets = {
         "copier": Labelled(images[rows], labels[rows]),
         "collapsed": Labelled(one_of_each[in_turn], in_turn),
         "shuffled": Labelled(images[rows], labels[rows][order]),
+        "unseen": datamodule.parts["val"],
+        "natural": Labelled(images[:N], labels[:N]),
     }
-    for name, data in cheaters.items():
+    for name, data in sets.items():
         arrays = {"images": data.images.numpy(), "labels": data.labels.numpy()}
         np.savez_compressed(folder / f"{name}.npz", **arrays)
 

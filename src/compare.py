@@ -80,7 +80,7 @@ def read_run(folder: Path) -> Run:
 def read_report(path: Path) -> dict[str, Any]:
     try:
         report = json.loads(path.read_text())
-        report["rows"], report["n"], report["judges"], report["data"]["md5"]
+        report["rows"], report["n"], report["judges"], report["data"]["md5"], report["class_counts"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is not a report of task=evaluate: make it again with "
@@ -124,14 +124,16 @@ def require_comparable(runs: Sequence[Run]) -> None:
         listed = "; ".join(f"{name}: {meaning}" for name, meaning in meanings.items())
         raise InputError(
             f"these evaluations do not compare ({listed}): "
-            "evaluate all with the same n and data, as in task=evaluate ckpt=RUN n=5000"
+            "evaluate all with the same n, classes and data, as in task=evaluate ckpt=RUN n=5000"
         )
 
 
 def meaning(report: Mapping[str, Any]) -> str:
     data = hashes(report["data"]["md5"].values())
     judges = hashes(judge["sha256"] for judge in report["judges"].values())
-    return f"{report['n']:,} images, data {data}, judges {judges}"
+    counts = report["class_counts"]
+    classes = "equally many of each class" if len(set(counts)) == 1 else f"of classes {counts}"
+    return f"{report['n']:,} images {classes}, data {data}, judges {judges}"
 
 
 def hashes(values: Iterable[str]) -> str:

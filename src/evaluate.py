@@ -5,6 +5,7 @@ import logging
 import subprocess
 from collections.abc import Callable
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from statistics import mean, stdev
 from time import perf_counter
@@ -27,9 +28,10 @@ from src.files import write_atomically
 from src.generate import rebuild, sample
 from src.images import Labelled
 from src.metrics.cache import Row, md5_of_data
-from src.metrics.judges import Judges, load_judges
+from src.metrics.footing import count_classes, noise
+from src.metrics.judges import Judges, load_judges, warn_of_other_split
 from src.metrics.modes import count_modes, count_once, digit_judges, read_modes
-from src.metrics.panel import METRICS, accuracy_per_class, confusion, noise, require_enough
+from src.metrics.panel import METRICS, accuracy_per_class, confusion, require_enough
 from src.metrics.real import Real, judge_real
 from src.runs import find_checkpoint
 from src.samples import read_samples
@@ -56,7 +58,7 @@ class Findings(NamedTuple):
     rows: dict[str, Row]
     md5s: dict[str, str]  # of the real parts
     details: dict[str, Any]  # for the report
-    draw: Callable[..., None]  # to a path, with a title
+    draw: Callable[..., None]  # to a file, with a title
     cas_seconds: float = 0.0
 
 
@@ -74,19 +76,21 @@ def evaluate(cfg: DictConfig) -> None:
         "source": subject.source,
         "data": {"name": subject.datamodule.data_name, "md5": found.md5s},
         "n": len(subject.images.labels),
+        "class_counts": subject.images.labels.bincount().tolist(),
         "judges": {role: vars(record) for role, record in subject.judges.records.items()},
         "version": versions(),
         "seconds": {"panel": seconds, "cas": found.cas_seconds},
         "rows": found.rows,
         **found.details,
     }
-    folder = Path(cfg.run_dir)
-    (folder / "metrics.json").write_text(json.dumps(report, indent=2))
-    found.draw(folder / "evaluation.png", title=title(report))
+    folder, picture = Path(cfg.run_dir), BytesIO()
+    found.draw(picture, title=title(report))
+    write_atomically(folder / "metrics.json", as_json(report))
+    write_atomically(folder / "evaluation.png", picture.getvalue())
     show(table(report))
     log.info(f"in {folder}: metrics.json, evaluation.png")
     if "ckpt" in subject.source:
-        keep_in_run(Path(subject.source["ckpt"]).parent.parent, folder, report)
+        keep_in_run(Path(subject.source["ckpt"]).parent.parent, report, picture.getvalue())
 
 
 def measure_classes(cfg: DictConfig, subject: Subject) -> Findings:
@@ -94,13 +98,21 @@ def measure_classes(cfg: DictConfig, subject: Subject) -> Findings:
     parts, remembered = subject.datamodule.parts, Path(cfg.data_dir) / "judged"
     log.info("reading real images, which takes a minute or two and is then remembered")
     real = judge_real(subject.judges, **parts, folder=remembered)
-    fake, n = real.judges.read(subject.images), len(subject.images.labels)
+    warn_of_other_split(real.judges, real.md5s["train"])
+    counts = count_classes(subject.images.labels, n_classes=real.n_classes)
+    real.require_enough(counts)
+    fake = real.judges.read(subject.images)
     log.info("measuring")
     found = real.neighbours(fake)
-    rows = {"generated": real.measure(fake, found), "real": real.floor(n), "noise": real.ceiling(n)}
+    rows = {
+        "generated": real.measure(fake, found),
+        "real": real.floor(counts),
+        "noise": real.ceiling(counts),
+    }
     panel_done = perf_counter()
     add_cas(rows, real, subject.images, n_seeds=cfg.cas_seeds)
     details = {
+        "n_real": real.sizes(counts)._asdict(),
         "cas_seeds": cfg.cas_seeds,
         "label_accuracy_per_class": accuracy_per_class(fake),
         "confusion": confusion(fake, n_classes=real.n_classes).tolist(),
@@ -113,21 +125,22 @@ def measure_classes(cfg: DictConfig, subject: Subject) -> Findings:
 
 def measure_modes(cfg: DictConfig, subject: Subject) -> Findings:
     """The same for stacked digits; the judges' classifier of labels reads each channel."""
-    images, test = subject.images.images, subject.datamodule.parts["test"]
-    if len(images) != len(test.labels):
+    images, parts = subject.images.images, subject.datamodule.parts
+    if len(images) > len(parts["train"].labels):
         raise InputError(
-            f"{len(images)} images do not compare with {len(test.labels)} test triples, for modes "
-            f"and kl depend on their number: give {len(test.labels)}"
+            f"{len(images)} images do not compare with {len(parts['train'].labels)} training "
+            f"triples, for modes and kl depend on their number: give at most as many"
         )
     log.info("reading three digits of each image")
     once = partial(count_once, subject.judges, folder=Path(cfg.data_dir) / "judged")
+    real = Labelled(*(part[: len(images)] for part in parts["train"]))
     rows = {
         "generated": count_modes(read_modes(subject.judges, images)),
-        "real": once(test),
-        "noise": once(noise(len(images), like=test, n_classes=1)),
+        "real": once(real),
+        "noise": once(noise(torch.tensor([len(images)]), like=real)),
     }
     draw = partial(draw_modes, images=images, rows=rows)
-    return Findings(rows, {"test": md5_of_data(test)}, {"cas_seeds": 0}, draw)
+    return Findings(rows, {"train": md5_of_data(parts["train"])}, {"cas_seeds": 0}, draw)
 
 
 def is_stacked(datamodule: InMemoryDataModule) -> bool:
@@ -195,12 +208,12 @@ def add_cas(rows: dict[str, Row], real: Real, images: Labelled, *, n_seeds: int)
     """Its mean over classifier seeds; the noise, which teaches nothing, gets one seed."""
     if n_seeds == 0:
         return
-    n = len(images.labels)
+    counts = count_classes(images.labels, n_classes=real.n_classes)
     log.info(f"cas: training {n_seeds} classifiers on the images, and on real ones if new")
     scores = {
         "generated": [real.cas(images, seed=seed) for seed in range(n_seeds)],
-        "real": [real.cas_floor(n, seed=seed) for seed in range(n_seeds)],
-        "noise": [real.cas_ceiling(n, seed=0)],
+        "real": [real.cas_floor(counts, seed=seed) for seed in range(n_seeds)],
+        "noise": [real.cas_ceiling(counts, seed=0)],
     }
     for name, values in scores.items():
         rows[name]["cas"] = mean(values)
@@ -249,8 +262,12 @@ def cell(row: Row, name: str, digits: int) -> str:
     return f"{row[name]:.{digits}f}{uncertainty}"
 
 
-def keep_in_run(run_dir: Path, folder: Path, report: dict[str, Any]) -> None:
-    """Copy the newest evaluation into the run folder that the checkpoint lies in.
+def as_json(report: dict[str, Any]) -> bytes:
+    return json.dumps(report, indent=2).encode()
+
+
+def keep_in_run(run_dir: Path, report: dict[str, Any], picture: bytes) -> None:
+    """Keep the newest evaluation in the run folder that the checkpoint lies in.
 
     A quick look, at fewer images or without the classifiers, does not replace a longer one at the
     same step.
@@ -260,8 +277,8 @@ def keep_in_run(run_dir: Path, folder: Path, report: dict[str, Any]) -> None:
     if kept and kept["source"]["step"] == report["source"]["step"] and size(kept) > size(report):
         log.info(f"{path} keeps the longer report")
     elif (run_dir / "config.yaml").is_file():
-        write_atomically(path, (folder / "metrics.json").read_bytes())
-        write_atomically(path.with_suffix(".png"), (folder / "evaluation.png").read_bytes())
+        write_atomically(path, as_json(report))
+        write_atomically(path.with_suffix(".png"), picture)
 
 
 def size(report: dict[str, Any]) -> tuple[int, int]:

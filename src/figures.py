@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from matplotlib.axes import Axes
@@ -20,7 +21,13 @@ Curve = Sequence[Mapping[str, float]]  # rows of a run's quality.csv
 
 
 def draw_evaluation(
-    path: Path, fake: Judged, train: Tensor, found: Nearest, rows: Mapping[str, Row], *, title: str
+    file: BinaryIO,
+    fake: Judged,
+    train: Tensor,
+    found: Nearest,
+    rows: Mapping[str, Row],
+    *,
+    title: str,
 ) -> None:
     """What the numbers mean: images at random, the worst, the nearest copies, errors, bars.
 
@@ -42,10 +49,10 @@ def draw_evaluation(
     left, right = (figure.add_subfigure(quarters[i]) for i in range(2))
     draw_confusion(left, confusion(fake, n_classes=n_classes))
     draw_bars(right.subplots(), rows)
-    figure.savefig(path, dpi=100)
+    figure.savefig(file, dpi=100)
 
 
-def draw_modes(path: Path, images: Tensor, rows: Mapping[str, Row], *, title: str) -> None:
+def draw_modes(file: BinaryIO, images: Tensor, rows: Mapping[str, Row], *, title: str) -> None:
     """The first of stacked digits (N, 3, H, W), and how their numbers compare."""
     figure = Figure(figsize=(17, 8), layout="constrained")
     figure.suptitle(title)
@@ -53,7 +60,7 @@ def draw_modes(path: Path, images: Tensor, rows: Mapping[str, Row], *, title: st
     left.imshow(grid(images[:196], columns=14, scale=1))
     left.set_axis_off()
     draw_bars(right, rows)
-    figure.savefig(path, dpi=100)
+    figure.savefig(file, dpi=100)
 
 
 def at_random(fake: Judged, n_classes: int) -> Tensor:

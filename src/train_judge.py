@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from src.build import ready_data
 from src.datamodules.in_memory import InMemoryDataModule
 from src.devices import best_device
+from src.metrics.cache import md5_of_data
 from src.metrics.classify import accuracy, train_classifier
 from src.metrics.judges import ROLES, Record, pack, save_judges, unpack
 
@@ -57,6 +58,7 @@ def train_one(
         channels=datamodule.channels,
         n_classes=n_classes,
         command=command,
+        trained_on=md5_of_data(parts["train"]),
     )
     return content, record
 

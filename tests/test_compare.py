@@ -17,8 +17,9 @@ REAL = {f"real_{name}": value for name, value in POINT.items()}
 
 
 def make_run(
-    folder: Path, *, seed: int, fid: float | None, lr: float = 1e-3, n: int = 50_000
-) -> Path:
+    folder: Path, *, seed: int, fid: float | None, lr: float = 1e-3, n: int = 50_000,
+    counts: tuple[int, ...] = (25_000, 25_000),
+) -> Path:  # fmt: skip
     """A run folder as training and evaluation leave it."""
     folder.mkdir()
     config = f"seed: {seed}\nrun_dir: {folder}\nmodel:\n  lr: {lr}\ndatamodule:\n  seed: {seed}\n"
@@ -31,7 +32,8 @@ def make_run(
     if fid is not None:
         row: dict[str, Any] = dict.fromkeys(METRICS, 0.5) | {"fid_cnn": fid}
         report = {
-            "n": n, "data": {"md5": {"test": "abcd"}}, "judges": {"features": {"sha256": "ef"}},
+            "n": n, "class_counts": counts,
+            "data": {"md5": {"test": "abcd"}}, "judges": {"features": {"sha256": "ef"}},
             "rows": {"generated": row, "real": row | {"fid_cnn": 0.1}},
         }  # fmt: skip
         (folder / "evaluation.json").write_text(json.dumps(report))
@@ -77,6 +79,16 @@ def test_evaluations_of_different_size_do_not_compare(typed: Compose, tmp_path: 
     a = make_run(tmp_path / "a", seed=1, fid=1.0)
     b = make_run(tmp_path / "b", seed=2, fid=1.0, n=10_000)
     with pytest.raises(InputError, match=r"do not compare .*50,000 images.*10,000 images"):
+        compare(typed("task=compare", f"runs=[{a},{b}]"))
+
+
+def test_evaluations_of_other_class_frequencies_do_not_compare(
+    typed: Compose, tmp_path: Path
+) -> None:
+    a = make_run(tmp_path / "a", seed=1, fid=1.0)
+    b = make_run(tmp_path / "b", seed=2, fid=1.0, counts=(30_000, 20_000))
+    message = r"do not compare .*equally many of each class.* of classes \[30000, 20000\]"
+    with pytest.raises(InputError, match=message):
         compare(typed("task=compare", f"runs=[{a},{b}]"))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,6 +54,8 @@ def test_the_report_says_what_was_measured_and_by_whom(
     assert set(rows) == {"generated", "real", "noise"}
     assert all(set(METRICS) - {"modes", "kl"} <= set(row) for row in rows.values())
     assert report["n"] == 10 * N
+    assert report["class_counts"] == [N] * 10
+    assert report["n_real"]["seen"] == 10 * N >= report["n_real"]["unseen"] > 64
     assert report["source"] == {
         "ckpt": str(trained / "checkpoints" / "last.ckpt"), "epoch": 0, "step": 23, "seed": 3,
     }  # fmt: skip
@@ -95,24 +98,42 @@ def test_a_report_of_former_weights_gives_way_to_any(
     report: dict[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "config.yaml").touch()
-    evaluation = tmp_path / "evaluation"
-    evaluation.mkdir()
-    (evaluation / "evaluation.png").touch()
-    (evaluation / "metrics.json").write_text("new")
     older = report | {"source": report["source"] | {"step": report["source"]["step"] - 1}}
     (tmp_path / "evaluation.json").write_text(json.dumps(older))
-    keep_in_run(tmp_path, evaluation, report | {"n": 1})
-    assert (tmp_path / "evaluation.json").read_text() == "new"
+    keep_in_run(tmp_path, report | {"n": 1}, b"picture")
+    assert json.loads((tmp_path / "evaluation.json").read_text())["n"] == 1
+    assert (tmp_path / "evaluation.png").read_bytes() == b"picture"
+
+
+def test_a_run_keeps_its_own_report_whatever_else_writes_into_the_folder(
+    trained: Path, judged_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    (run / "evaluation.json").unlink(missing_ok=True)
+
+    def another_evaluation_ends(*_: Any) -> None:
+        for path in (tmp_path / "metrics.json", tmp_path / "evaluation.png"):
+            path.write_text("of another run")
+
+    monkeypatch.setattr("src.evaluate.show", another_evaluation_ends)
+    cfg = compose_in(
+        tmp_path, "task=evaluate", f"data_dir={judged_data}", f"ckpt={run}", "n=65", "cas_seeds=0"
+    )
+    evaluate(cfg)
+    kept = json.loads((run / "evaluation.json").read_text())
+    assert kept["source"]["ckpt"] == str(run / "checkpoints" / "last.ckpt")
+    assert (run / "evaluation.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_checkpoint_at_the_root_has_no_run_folder(
     typed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nothing = Labelled(torch.zeros(1, 1, 28, 28), torch.zeros(1))
+    nothing = Labelled(torch.zeros(1, 1, 28, 28), torch.zeros(1, dtype=torch.int64))
     data, judges = SimpleNamespace(data_name="x"), SimpleNamespace(records={})
     subject = Subject(nothing, data, judges, {"ckpt": "/x.ckpt", "step": 1})
     rows = {"generated": {}, "real": {}, "noise": {}}
-    found = Findings(rows, {}, {"cas_seeds": 0}, lambda path, title: path.touch())
+    found = Findings(rows, {}, {"cas_seeds": 0}, lambda file, title: None)
     monkeypatch.setattr("src.evaluate.from_checkpoint", lambda cfg: subject)
     monkeypatch.setattr("src.evaluate.measure_classes", lambda cfg, subject: found)
     evaluate(typed("task=evaluate", "ckpt=/x.ckpt"))
@@ -186,7 +207,7 @@ def test_stacked_digits_are_judged_by_their_modes(
     (images,) = sample(gan, torch.zeros(N_STACKED, dtype=torch.int64), seed=3)
     assert report["rows"]["generated"] == count_modes(read_modes(judges, images))
     data = ready_data(compose_in(tmp_path, *STACKED, f"data_dir={stacked}"))
-    real = data.parts["test"].images
+    real = data.parts["train"].images[:N_STACKED]
     assert report["rows"]["real"] == count_modes(read_modes(judges, real))
     assert report["n"] == N_STACKED
     assert report["rows"]["noise"] == {"modes": 1, "kl": pytest.approx(math.log(1_000))}
@@ -200,11 +221,11 @@ def test_a_file_of_stacked_digits_scores_as_the_checkpoint_does(
     stacked: Path, tmp_path: Path
 ) -> None:
     of_run = report_on(tmp_path, stacked, f"ckpt={stacked}", "seed=3")["rows"]
-    for n in (N_STACKED, N_STACKED + 1):
+    for n in (N_STACKED, 257):
         generate(compose_in(tmp_path, "task=generate", f"ckpt={stacked}", f"n={n}", "seed=3"))
         file = [*STACKED, f"samples={tmp_path / 'samples.npz'}"]
         if n == N_STACKED:
             assert report_on(tmp_path, stacked, *file)["rows"] == of_run
         else:
-            with pytest.raises(InputError, match="71 images do not compare with 70 test triples"):
+            with pytest.raises(InputError, match="257 images do not compare with 256 training tri"):
                 report_on(tmp_path, stacked, *file)

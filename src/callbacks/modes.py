@@ -8,6 +8,7 @@ from src.callbacks.quality import Quality
 from src.datamodules.in_memory import InMemoryDataModule
 from src.datamodules.stacked_mnist import StackedMNISTDataModule
 from src.errors import InputError
+from src.images import Labelled
 from src.metrics.cache import Row
 from src.metrics.judges import Judges, NoJudgesError
 from src.metrics.modes import count_modes, count_once, digit_judges, read_modes
@@ -17,8 +18,8 @@ from src.models.gan import ConditionalGAN
 class Modes(Quality):
     """Quality of stacked digits: ``val/modes`` and ``val/kl``, at the same times and places.
 
-    The real ones are the validation triples, of which there must be ``n``, for both numbers depend
-    on how many images there are.
+    The real ones are as many training triples, which have the digits' frequencies that are learned:
+    both numbers depend on them, and on how many images there are.
     """
 
     measured = "modes", "kl"
@@ -27,10 +28,10 @@ class Modes(Quality):
     def find_judges(self, data: InMemoryDataModule, *, device: str) -> Judges:
         if not isinstance(data, StackedMNISTDataModule):
             raise NoJudgesError("only datamodule=stacked_mnist has modes: type callbacks=default")
-        if len(data.val_set) != self.n:
+        if len(data.train_set) < self.n:
             raise InputError(
-                f"callbacks.quality.n={self.n} does not compare with {len(data.val_set)} "
-                f"validation triples: type callbacks.quality.n={len(data.val_set)}"
+                f"callbacks.quality.n={self.n} does not compare with {len(data.train_set)} "
+                f"training triples: type callbacks.quality.n={len(data.train_set)} or less"
             )
         return digit_judges(data_dir=self.data_dir, device=device)
 
@@ -42,6 +43,7 @@ class Modes(Quality):
         modes = self.sum_over_ranks(trainer, modes)
         if not trainer.is_global_zero:
             return {}
-        val = trainer.datamodule.parts["val"]  # type: ignore[attr-defined]
-        floor = count_once(judges, val, folder=self.data_dir / "judged")
+        train = trainer.datamodule.parts["train"]  # type: ignore[attr-defined]
+        real = Labelled(*(part[: self.n] for part in train))
+        floor = count_once(judges, real, folder=self.data_dir / "judged")
         return count_modes(modes) | {f"real_{name}": value for name, value in floor.items()}

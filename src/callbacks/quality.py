@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from typing_extensions import override
 
@@ -23,7 +24,14 @@ from src.files import write_atomically
 from src.images import Labelled
 from src.metrics.cache import Row, md5_of_data
 from src.metrics.classify import CHUNK
-from src.metrics.judges import Judged, Judges, NoJudgesError, load_judges
+from src.metrics.footing import count_classes, rows_like
+from src.metrics.judges import (
+    Judged,
+    Judges,
+    NoJudgesError,
+    load_judges,
+    warn_of_other_split,
+)
 from src.metrics.panel import quick
 from src.metrics.real import quick_floor, read_once
 from src.models.gan import ConditionalGAN
@@ -97,13 +105,15 @@ class Quality(Callback):
     def find_judges(self, data: InMemoryDataModule, *, device: str) -> Judges:
         """Those of the data set, if it is large enough for them."""
         require_enough_real(data)
-        return load_judges(
+        judges = load_judges(
             data.data_name,
             n_classes=data.n_classes,
             channels=data.channels,
             data_dir=self.data_dir,
             device=device,
         )
+        rank_zero_only(warn_of_other_split)(judges, md5_of_data(data.parts["train"]))
+        return judges
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -191,10 +201,12 @@ class Quality(Callback):
 
     def compare(self, fake: Judged, data: InMemoryDataModule, judges: Judges) -> Row:
         folder = self.data_dir / "judged"
-        part = data.parts["val"]
+        train, part = data.parts["train"], data.parts["val"]
         val = read_once(judges, part, md5=md5_of_data(part), folder=folder)
-        floor = quick_floor(judges, data.parts["train"], val, n=self.n, folder=folder)
-        return quick(fake, val) | {f"real_{name}": value for name, value in floor.items()}
+        counts = count_classes(fake.labels, n_classes=judges.n_classes)
+        floor = quick_floor(judges, train, val, counts=counts, folder=folder)
+        row = quick(fake, val, size=len(rows_like(train.labels, counts)))
+        return row | {f"real_{name}": value for name, value in floor.items()}
 
     @property
     def latest(self) -> Row:
@@ -227,12 +239,17 @@ def beside_real(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def require_enough_real(data: InMemoryDataModule) -> None:
-    n, least = len(data.val_set), Classifier.n_features + 1
-    if n < least:
-        raise NoJudgesError(
-            f"{n} validation images are too few for Frechet distances: type at least {least} in "
-            "datamodule.train_val_test_split"
-        )
+    """Refuse a training or validation part with too few images, or none of some class."""
+    least = Classifier.n_features + 1
+    for name, part in {"training": data.train_set, "validation": data.val_set}.items():
+        if len(part) < least:
+            raise NoJudgesError(
+                f"{len(part)} {name} images are too few for Frechet distances: type at least "
+                f"{least} in datamodule.train_val_test_split"
+            )
+        counts = count_classes(part.labels, n_classes=data.n_classes)
+        if not counts.all():
+            raise NoJudgesError(f"there is no {name} image of class {int(counts.argmin())}")
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from src.images import Labelled, to_float
 from src.metrics.classify import CHUNK, predict
 from src.networks.classifier import Classifier
 
+log = logging.getLogger(__name__)
 SHIPPED = Path(__file__).parent / "shipped_judges"
 ROLES = "features", "labels"
 
@@ -36,6 +38,7 @@ class Record:
     channels: int
     n_classes: int
     command: str
+    trained_on: str = ""  # md5 of the training part, as ``md5_of_data`` gives it
 
 
 class Judged(NamedTuple):
@@ -108,6 +111,21 @@ def require_fit(name: str, record: Record, *, n_classes: int, channels: int) -> 
             f"the judges of {name} know {record.n_classes} classes and {record.channels} channels, "
             f"these data have {n_classes} and {channels}: train others with the same options and "
             "task=train_judge"
+        )
+
+
+def warn_of_other_split(judges: Judges, md5: str) -> None:
+    """Say so if the judges may have learned today's validation images.
+
+    ``md5`` is that of today's training part; any other split has another one.
+    """
+    strangers = [record.file for record in judges.records.values() if record.trained_on != md5]
+    if strangers:
+        log.warning(
+            "%s: not known to have learned from today's training part, but from another split or "
+            "image size, so that today's validation images may look too good to it; for judges of "
+            "this split type python run.py task=train_judge with the same datamodule options",
+            " and ".join(strangers),
         )
 
 

@@ -1,6 +1,6 @@
 """Statistics of nearest neighbours between sets of points (N, D), in blocks of bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -87,23 +87,38 @@ def share_nearer(fake: Tensor, test: Tensor) -> float:
     return float((above + ties / 2).double().mean() / len(test))
 
 
+def mean_over_classes(
+    score: Callable[[Tensor, Tensor], float],
+    fake: Tensor, fake_labels: Tensor, test: Tensor, test_labels: Tensor,
+) -> float:  # fmt: skip
+    """The scores of each class, averaged by the class's share of the test set.
+
+    So a score does not depend on how frequent the classes are among the generated points.
+    """
+    labels = [label for label in test_labels.unique().tolist() if (fake_labels == label).any()]
+    pairs = [(fake[fake_labels == label], test[test_labels == label]) for label in labels]
+    total = sum(len(b) for _, b in pairs)
+    return sum(score(a, b) * len(b) / total for a, b in pairs)
+
+
+def mann_whitney(fake: Tensor, test: Tensor) -> float:
+    """The z-score of a Mann-Whitney test: below 0 where the generated points are nearer."""
+    n_pairs = len(fake) * len(test)
+    variance = n_pairs * (len(fake) + len(test) + 1) / 12
+    return n_pairs * (0.5 - share_nearer(fake, test)) / variance**0.5
+
+
 def c_t(fake: Tensor, fake_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
     """Data-copying statistic C_T (arXiv:2004.05675, section 4), with the classes as its cells.
 
     The z-score of a Mann-Whitney test on the distances to the training set, in each class, averaged
     by the class's share of the test set: far below 0 is copying, far above 0 underfitting. For
-    unseen images of ten equal classes its standard deviation is 10^-1/2. Unlike there, distances
-    are to the whole training set, not to the part of it in the same cell. A class that is copied
-    can hide behind others that underfit.
+    unseen images of ten equal classes its standard deviation is 10^-1/2. It grows with the number
+    of images, so that it compares only between equal ones. Unlike there, distances are to the whole
+    training set, not to the part of it in the same cell. A class that is copied can hide behind
+    others that underfit.
     """
-    scores = {}
-    for label in test_labels.unique().tolist():
-        a, b = fake[fake_labels == label], test[test_labels == label]
-        n_pairs = len(a) * len(b)
-        variance = n_pairs * (len(a) + len(b) + 1) / 12
-        farther = n_pairs * (1 - share_nearer(a, b))
-        scores[label] = (farther - n_pairs / 2) / variance**0.5 * len(b) / len(test)
-    return sum(scores.values())
+    return mean_over_classes(mann_whitney, fake, fake_labels, test, test_labels)
 
 
 def spread_per_class(features: Tensor, labels: Tensor, *, most: int = 1_000) -> dict[int, float]:

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from src.errors import InputError
-from src.images import Labelled
 from src.metrics.cache import Row
+from src.metrics.footing import count_classes, mean_over_parts
 from src.metrics.frechet import (
     fit,
     fit_per_class,
@@ -24,6 +24,7 @@ from src.metrics.neighbours import (
     Nearest,
     c_t,
     manifold,
+    mean_over_classes,
     nearest,
     share_nearer,
     spread_per_class,
@@ -132,72 +133,82 @@ def pixels(judged: Judged) -> Tensor:
 
 
 def memorization(fake: Judged, test: Judged, fake_gaps: Distances, test_gaps: Distances) -> Row:
-    """Whether images lie nearer to the training set than unseen real ones do, in two spaces."""
+    """Whether images lie nearer to the training set than unseen real ones of their class do."""
     row = {}
     for space in SPACES:
-        a, b = fake_gaps[space], test_gaps[space]
-        row[f"memorization_{space}"] = share_nearer(a, b)
-        row[f"c_t_{space}"] = c_t(a, fake.labels, b, test.labels)
+        gaps = fake_gaps[space], fake.labels, test_gaps[space], test.labels
+        row[f"memorization_{space}"] = mean_over_classes(share_nearer, *gaps)
+        row[f"c_t_{space}"] = c_t(*gaps)
     return row
 
 
+class Sizes(NamedTuple):
+    """How many real images stand beside what is judged, at most as many as that."""
+
+    seen: int  # by the judges, of the training part
+    unseen: int  # of the validation part
+
+
 def measure(
-    fake: Judged, found: Mapping[str, Nearest], *, train: Judged, test: Judged, test_gaps: Distances
+    fake: Judged,
+    found: Mapping[str, Nearest],
+    *,
+    train: Judged,
+    test: Judged,
+    test_gaps: Distances,
+    sizes: Sizes,
 ) -> Row:
     """Every metric but the classification accuracy score, which trains classifiers of its own.
 
-    The order of the images must be random or cycle through the classes: statistics of neighbours
-    take the first ones only. ``found`` is ``nearest_in(train, first(fake))``.
+    What depends on the number of images is the mean over parts as large as the real images of
+    ``measure_real``. The order of the images must be random or cycle through the classes: they are
+    cut into parts, and statistics of neighbours take the first ones only. ``found`` is
+    ``nearest_in(train, first(fake))``.
     """
-    gaps = {space: each.distances for space, each in found.items()}
+    n, near = len(fake.labels), first(fake)
+    gaps = {space: nearest.distances for space, nearest in found.items()}
+    to_train = fit(train.features)
+
+    def similarity(rows: slice) -> Row:
+        return fidelity(fake.take(rows), test)
+
+    def distance_to_train(rows: slice) -> Row:
+        return {"fid_cnn_train": frechet_distance(fit(fake.features[rows]), to_train)}
+
+    def copying(rows: slice) -> Row:
+        mine = {space: distances[rows] for space, distances in gaps.items()}
+        return memorization(near.take(rows), test, mine, test_gaps)
+
     return {
-        **fidelity(fake, test),
-        "fid_cnn_train": frechet_distance(fit(fake.features), fit(train.features)),
+        **mean_over_parts(similarity, n, size=sizes.seen),
+        **mean_over_parts(distance_to_train, n, size=sizes.unseen),
         "label_accuracy": label_accuracy(fake),
-        **memorization(first(fake), test, gaps, test_gaps),
+        **mean_over_parts(copying, len(near.labels), size=min(sizes.unseen, MOST)),
     }
 
 
-def first(fake: Judged) -> Judged:
+def first(judged: Judged) -> Judged:
     """As many as statistics of neighbours take."""
-    return fake.take(slice(MOST))
+    return judged.take(slice(MOST))
 
 
 def measure_real(
-    *, train: Judged, val: Judged, test: Judged, test_gaps: Distances, n: int, n_classes: int
+    *, seen: Judged, unseen: Judged, train: Judged, test: Judged, test_gaps: Distances
 ) -> Row:
-    """The floor: what unseen real images score, as many as are asked for and as far as they go.
+    """The floor: what images of the training distribution score, which a perfect generator makes.
 
-    Training images stand for generated ones wherever that is fair. The judge has learned their
-    labels, so that the test images stand for label accuracy; and they are their own nearest
-    neighbours, so that the validation images stand for memorization, the test images for
-    ``fid_cnn_train``. For distributions the classes are balanced, as they are in what is generated:
-    that alone, in which real data differ a little, is 0.05 of MNIST's floor.
+    Training images stand for them wherever that is fair. The judges have learned their labels, and
+    they are their own nearest neighbours: there, validation images stand for them, which are of the
+    same writers. Both samples have the class frequencies of what is judged. That alone, in which
+    real data differ a little, is 0.05 of MNIST's ``fid_cnn``.
     """
-    sample = train.take(balanced(train.labels, n, n_classes=n_classes))
-    mixed = test.take(at_random(len(test.labels)))
-    unseen = mixed.take(balanced(mixed.labels, n, n_classes=n_classes))
+    near = first(unseen)
     return {
-        **fidelity(sample, test),
+        **fidelity(seen, test),
         "fid_cnn_train": frechet_distance(fit(unseen.features), fit(train.features)),
-        "label_accuracy": label_accuracy(test),
-        **memorization(first(val), test, distances_to(train, first(val)), test_gaps),
+        "label_accuracy": label_accuracy(unseen),
+        **memorization(near, test, distances_to(train, near), test_gaps),
     }
-
-
-def noise(n: int, like: Labelled, *, n_classes: int) -> Labelled:
-    """The ceiling's images: every pixel uniform, the classes in turn."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (n, *like.images.shape[1:])
-    images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
-    return Labelled(images, torch.arange(n) % n_classes)
-
-
-def balanced(labels: Tensor, n: int, *, n_classes: int) -> Tensor:
-    """Rows of equally many images of each class, in turn, at most ``n`` in all."""
-    of_each = [(labels == label).nonzero().squeeze(1) for label in range(n_classes)]
-    per_class = min(n // n_classes, *map(len, of_each))
-    return torch.stack([rows[:per_class] for rows in of_each], dim=1).flatten()
 
 
 def require_enough(labels: Tensor, *, n_classes: int, what: str) -> None:
@@ -207,7 +218,7 @@ def require_enough(labels: Tensor, *, n_classes: int, what: str) -> None:
         InputError: naming the class and the number needed.
     """
     n_features = Classifier.n_features
-    counts = torch.bincount(labels, minlength=n_classes)
+    counts = count_classes(labels, n_classes=n_classes)
     fewest = int(counts.argmin())
     if counts[fewest] <= n_features:
         raise InputError(
@@ -223,10 +234,15 @@ def confusion(fake: Judged, *, n_classes: int) -> Tensor:
     return table / table.sum(1, keepdim=True).clamp_min(1)
 
 
-def quick(fake: Judged, real: Judged) -> Row:
-    """The three numbers that are worth their time while training."""
-    return {
-        "fid_cnn": frechet_distance(fit(fake.features), fit(real.features)),
-        "label_accuracy": label_accuracy(fake),
-        "coverage": same_size_manifold(fake, real).coverage,
-    }
+def quick(fake: Judged, real: Judged, *, size: int) -> Row:
+    """The three numbers that are worth their time while training; ``size`` as in ``Sizes``."""
+
+    def similarity(rows: slice) -> Row:
+        part = fake.take(rows)
+        return {
+            "fid_cnn": frechet_distance(fit(part.features), fit(real.features)),
+            "coverage": same_size_manifold(part, real).coverage,
+        }
+
+    shares = mean_over_parts(similarity, len(fake.labels), size=size)
+    return shares | {"label_accuracy": label_accuracy(fake)}

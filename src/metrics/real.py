@@ -7,23 +7,26 @@ from pathlib import Path
 
 from torch import Tensor
 
+from src.errors import InputError
 from src.images import Labelled
 from src.metrics.cache import Row, md5_of_data, remembered, remembered_row
 from src.metrics.classify import classification_accuracy_score
+from src.metrics.footing import count_classes, noise, rows_like
 from src.metrics.judges import Judged, Judges
 from src.metrics.neighbours import Nearest
 from src.metrics.panel import (
     Distances,
-    balanced,
+    Sizes,
     distances_to,
     first,
     label_accuracy,
     measure,
     measure_real,
     nearest_in,
-    noise,
     quick,
+    require_enough,
 )
+from src.networks.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -53,45 +56,87 @@ class Real:
         """Of the first images, among the training images, in pixels and in features."""
         return nearest_in(self.train, first(fake))
 
+    def seen(self, counts: Tensor) -> Judged:
+        """Training images with the class frequencies of ``counts`` (K,), as many as there are."""
+        return self.train.take(rows_like(self.train.labels, counts))
+
+    def unseen(self, counts: Tensor) -> Judged:
+        """The same of the validation part."""
+        return self.val.take(rows_like(self.val.labels, counts))
+
+    def sizes(self, counts: Tensor) -> Sizes:
+        """How large ``seen`` and ``unseen`` are."""
+        return Sizes(*(len(rows_like(part.labels, counts)) for part in (self.train, self.val)))
+
+    def require_enough(self, counts: Tensor) -> None:
+        """Refuse class frequencies in which there are too few real images to stand beside.
+
+        Raises:
+            InputError: naming the part and the number needed.
+        """
+        cut = "part, cut to the class frequencies that are judged,"
+        require_enough(
+            self.seen(counts).labels, n_classes=self.n_classes, what=f"the training {cut}"
+        )
+        n, least = len(self.unseen(counts).labels), Classifier.n_features + 1
+        if n < least:
+            raise InputError(
+                f"the validation {cut} has {n} images, too few for Frechet distances in "
+                f"{Classifier.n_features} features: give at least {least}"
+            )
+
     def measure(self, fake: Judged, found: Mapping[str, Nearest]) -> Row:
-        gaps = self.test_gaps()
-        return measure(fake, found, train=self.train, test=self.test, test_gaps=gaps)
-
-    def floor(self, n: int) -> Row:
-        compute = partial(
-            measure_real, train=self.train, val=self.val, test=self.test, n=n,
-            test_gaps=self.test_gaps(), n_classes=self.n_classes,
-        )  # fmt: skip
-        return remembered_row(self.folder, "floor", *self.key, n, compute=compute)
-
-    def ceiling(self, n: int) -> Row:
-        def compute() -> Row:
-            judged = self.judges.read(self.noise(n))
-            return self.measure(judged, self.neighbours(judged))
-
-        return remembered_row(self.folder, "ceiling", *self.key, n, compute=compute)
-
-    def noise(self, n: int) -> Labelled:
-        return noise(n, like=Labelled(*self.test[:2]), n_classes=self.n_classes)
-
-    def cas(self, data: Judged | Labelled, *, seed: int) -> float:
-        train, test = (Labelled(*part[:2]) for part in (data, self.test))
-        return classification_accuracy_score(
-            train, test, n_classes=self.n_classes, seed=seed, device=self.judges.device
+        sizes = self.sizes(count_classes(fake.labels, n_classes=self.n_classes))
+        return measure(
+            fake, found, train=self.train, test=self.test, test_gaps=self.test_gaps(), sizes=sizes
         )
 
-    def cas_floor(self, n: int, *, seed: int) -> float:
-        sample = self.train.take(balanced(self.train.labels, n, n_classes=self.n_classes))
-        return self.remembered_cas("cas_floor", sample, n, seed=seed)
+    def floor(self, counts: Tensor) -> Row:
+        """What as many real images of each class score."""
 
-    def cas_ceiling(self, n: int, *, seed: int) -> float:
-        return self.remembered_cas("cas_ceiling", self.noise(n), n, seed=seed)
+        def compute() -> Row:
+            return measure_real(
+                seen=self.seen(counts), unseen=self.unseen(counts),
+                train=self.train, test=self.test, test_gaps=self.test_gaps(),
+            )  # fmt: skip
 
-    def remembered_cas(self, name: str, data: Judged | Labelled, n: int, *, seed: int) -> float:
+        return remembered_row(self.folder, "floor", *self.key, *counts.tolist(), compute=compute)
+
+    def ceiling(self, counts: Tensor) -> Row:
+        """What noise scores that is said to show as many of each class."""
+
+        def compute() -> Row:
+            judged = self.judges.read(self.noise(counts))
+            return self.measure(judged, self.neighbours(judged))
+
+        return remembered_row(self.folder, "ceiling", *self.key, *counts.tolist(), compute=compute)
+
+    def noise(self, counts: Tensor) -> Labelled:
+        return noise(counts, like=Labelled(*self.test[:2]))
+
+    def cas(self, data: Judged | Labelled, *, seed: int) -> float:
+        """Accuracy of a classifier of as many of the images as real ones can be put beside."""
+        counts = count_classes(data.labels, n_classes=self.n_classes)
+        size = self.sizes(counts).seen
+        return classification_accuracy_score(
+            Labelled(data.images[:size], data.labels[:size]), Labelled(*self.test[:2]),
+            n_classes=self.n_classes, seed=seed, device=self.judges.device,
+        )  # fmt: skip
+
+    def cas_floor(self, counts: Tensor, *, seed: int) -> float:
+        return self.remembered_cas("cas_floor", self.seen(counts), counts, seed=seed)
+
+    def cas_ceiling(self, counts: Tensor, *, seed: int) -> float:
+        return self.remembered_cas("cas_ceiling", self.noise(counts), counts, seed=seed)
+
+    def remembered_cas(
+        self, name: str, data: Judged | Labelled, counts: Tensor, *, seed: int
+    ) -> float:
         def compute() -> Row:
             return {"cas": self.cas(data, seed=seed)}
 
-        return remembered_row(self.folder, name, *self.key, n, seed, compute=compute)["cas"]
+        key = *self.key, *counts.tolist(), seed
+        return remembered_row(self.folder, name, *key, compute=compute)["cas"]
 
 
 def judge_real(
@@ -113,13 +158,16 @@ def read_once(judges: Judges, data: Labelled, *, md5: str, folder: Path) -> Judg
     return Judged(*data, **remembered(folder, "judged", *key, compute=compute))
 
 
-def quick_floor(judges: Judges, train: Labelled, val: Judged, *, n: int, folder: Path) -> Row:
-    """What ``n`` training images score against ``val``, whose own labels stand for accuracy."""
+def quick_floor(
+    judges: Judges, train: Labelled, val: Judged, *, counts: Tensor, folder: Path
+) -> Row:
+    """What training images score against ``val``, whose own labels stand for accuracy."""
 
     def compute() -> Row:
-        rows = balanced(train.labels, n, n_classes=judges.n_classes)
+        rows = rows_like(train.labels, counts)
         sample = judges.read(Labelled(train.images[rows], train.labels[rows]))
-        return quick(sample, val) | {"label_accuracy": label_accuracy(val)}
+        unseen = val.take(rows_like(val.labels, counts))
+        return quick(sample, val, size=len(rows)) | {"label_accuracy": label_accuracy(unseen)}
 
-    key = *judges.sha256s.values(), md5_of_data(train), md5_of_data(Labelled(*val[:2])), n
-    return remembered_row(folder, "quick_floor", *key, compute=compute)
+    key = *judges.sha256s.values(), md5_of_data(train), md5_of_data(Labelled(*val[:2]))
+    return remembered_row(folder, "quick_floor", *key, *counts.tolist(), compute=compute)

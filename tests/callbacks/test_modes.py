@@ -48,7 +48,7 @@ def test_it_goes_to_the_csv_and_the_loggers_with_seconds_and_images(run: Path) -
     assert (run / "quality.png").stat().st_size > 1_000
 
 
-def test_it_is_what_the_judge_reads_in_fixed_images_and_in_validation_triples(run: Path) -> None:
+def test_it_is_what_the_judge_reads_in_fixed_images_and_in_training_triples(run: Path) -> None:
     gan, judges = load_gan(run / "checkpoints" / "last.ckpt"), digit_judges(data_dir=run)
     assert gan.ema is not None
     latents = torch.randn(N_STACKED, gan.latent_dim, generator=torch.Generator().manual_seed(0))
@@ -57,7 +57,7 @@ def test_it_is_what_the_judge_reads_in_fixed_images_and_in_validation_triples(ru
     assert isinstance(datamodule, InMemoryDataModule)
     datamodule.setup("fit")
     kept = rows(run / "quality.csv")[-1]
-    for prefix, images in (("", fake), ("real_", datamodule.parts["val"].images)):
+    for prefix, images in (("", fake), ("real_", datamodule.parts["train"].images[:N_STACKED])):
         for name, value in count_modes(read_modes(judges, images)).items():
             assert kept[f"{prefix}{name}"] == pytest.approx(value)
 
@@ -84,9 +84,9 @@ def test_ranks_share_the_images_that_one_process_makes(typed: Compose, world_siz
     assert all(torch.equal(image, alone[row]) for row, image in together)
 
 
-def test_another_number_of_real_triples_is_refused(typed: Compose) -> None:
-    with pytest.raises(InputError, match=r"n=69 .* 70 validation triples: type callbacks.quality"):
-        train(typed(*TINY, "callbacks.quality.n=69"))
+def test_more_than_the_real_triples_are_refused(typed: Compose) -> None:
+    with pytest.raises(InputError, match=r"n=257 .* 256 training triples: type callbacks.quality"):
+        train(typed(*TINY, "callbacks.quality.n=257"))
 
 
 def test_other_data_have_no_modes(typed: Compose, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,6 +19,7 @@ from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.generate import load_gan
 from src.images import Labelled
+from src.metrics.footing import rows_like
 from src.metrics.judges import load_judges
 from src.metrics.panel import quick
 from src.train import train
@@ -79,7 +80,9 @@ def measure_again(run: Path, data_dir: Path, *, n: int) -> dict[str, float]:
     assert isinstance(datamodule, InMemoryDataModule)
     datamodule.setup("fit")
     fake = Labelled(gan.generate(latents, labels), labels)
-    return quick(judges.read(fake), judges.read(datamodule.parts["val"]))
+    counts = torch.full((10,), n // 10)
+    size = len(rows_like(datamodule.parts["train"].labels, counts))
+    return quick(judges.read(fake), judges.read(datamodule.parts["val"]), size=size)
 
 
 def test_the_averaged_generator_is_measured_on_the_validation_part(
@@ -177,6 +180,17 @@ def test_data_that_no_judge_fits_are_trained_on_with_a_warning(
     with caplog.at_level(logging.WARNING):
         train(typed(*TINY, *options, "trainer.max_steps=2", f"data_dir={judged_data}"))
     assert reason in caplog.text
+
+
+@pytest.mark.parametrize(("split_seed", "warned"), [(0, False), (1, True)])
+def test_judges_of_another_split_are_warned_of(
+    typed: Compose, judged_data: Path, caplog: pytest.LogCaptureFixture,
+    split_seed: int, warned: bool,
+) -> None:  # fmt: skip
+    split = f"datamodule.split_seed={split_seed}"
+    with caplog.at_level(logging.WARNING):
+        train(typed(*TINY, split, "trainer.max_steps=2", f"data_dir={judged_data}"))
+    assert ("not known to have learned from today's training part" in caplog.text) == warned
 
 
 def test_an_interval_of_zero_is_refused(typed: Compose) -> None:

@@ -10,6 +10,7 @@ from src.metrics.neighbours import (
     Manifold,
     c_t,
     manifold,
+    mean_over_classes,
     nearest,
     radii,
     share_nearer,
@@ -117,6 +118,24 @@ def test_c_t_averages_so_that_one_class_can_hide_what_another_copies() -> None:
     assert scores[0] < -10
     assert scores[1] > 10
     assert c_t(mixed, labels, test, labels) == pytest.approx(sum(scores) / 2)
+
+
+def test_class_frequencies_change_no_score_that_is_averaged_over_classes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    test = torch.rand(400, generator=generator)
+    labels = (torch.arange(400) % 4 == 0).long()  # a quarter is of class 1, which lies farther off
+    test = test + labels
+    half = torch.rand(400, generator=generator)
+    even = torch.arange(400) % 2
+    assert share_nearer(half + even, test) == pytest.approx(0.375, abs=0.03)
+    averaged = mean_over_classes(share_nearer, half + even, even, test, labels)
+    assert averaged == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_class_that_is_absent_is_left_out() -> None:
+    test, labels = torch.tensor([1.0, 1.0, 5.0]), torch.tensor([0, 0, 1])
+    fake, none = torch.tensor([0.0]), torch.tensor([0])
+    assert mean_over_classes(share_nearer, fake, none, test, labels) == 1
 
 
 def test_of_unseen_data_c_t_is_a_standard_normal_score() -> None:

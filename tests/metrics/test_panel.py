@@ -8,19 +8,19 @@ import torch
 from src.datamodules.synthetic import SyntheticDataModule
 from src.errors import InputError
 from src.images import Labelled
+from src.metrics.footing import rows_like
 from src.metrics.judges import load_judges
 from src.metrics.panel import (
     METRICS,
     Row,
     accuracy_per_class,
-    balanced,
     confusion,
-    noise,
     require_enough,
 )
 from src.metrics.real import Real, judge_real
 
 N = 700
+COUNTS = torch.full((10,), N // 10)
 
 
 def bars(*, seed: int) -> SyntheticDataModule:
@@ -55,7 +55,7 @@ def ideal_row(real: Real, ideal: Labelled) -> Row:
 
 
 def test_an_ideal_generator_scores_as_real_images_do(real: Real, ideal_row: Row) -> None:
-    floor, ceiling = real.floor(N), real.ceiling(N)
+    floor, ceiling = real.floor(COUNTS), real.ceiling(COUNTS)
     for name in ("fid_cnn", "fid_cnn_train", "intra_class_fid"):
         assert ideal_row[name] == pytest.approx(floor[name], rel=0.8)
         assert ideal_row[name] < ceiling[name] / 20
@@ -70,7 +70,7 @@ def test_an_ideal_generator_scores_as_real_images_do(real: Real, ideal_row: Row)
 
 
 def test_a_copier_is_caught_by_memorization_alone(real: Real, ideal_row: Row) -> None:
-    rows = balanced(real.train.labels, N, n_classes=10)
+    rows = rows_like(real.train.labels, COUNTS)
     row = score(real, Labelled(*real.train.take(rows)[:2]))
     for space in ("pixels", "features"):
         assert row[f"memorization_{space}"] > 0.999
@@ -116,7 +116,7 @@ def test_shuffled_labels_are_caught_by_accuracy_and_classes_and_not_by_fid(
 
 def test_every_named_metric_is_measured(real: Real, ideal_row: Row) -> None:
     assert set(METRICS) - {"cas", "modes", "kl"} <= set(ideal_row)
-    assert set(ideal_row) == set(real.floor(N)) == set(real.ceiling(N))
+    assert set(ideal_row) == set(real.floor(COUNTS)) == set(real.ceiling(COUNTS))
 
 
 def test_the_worst_class_and_the_confusion_agree(real: Real, ideal: Labelled) -> None:
@@ -124,21 +124,6 @@ def test_the_worst_class_and_the_confusion_agree(real: Real, ideal: Labelled) ->
     table = confusion(judged, n_classes=10)
     assert table.sum(1).tolist() == pytest.approx([1] * 10)
     assert list(accuracy_per_class(judged).values()) == pytest.approx(table.diagonal().tolist())
-
-
-def test_balanced_rows_cycle_through_the_classes_as_far_as_the_rarest_goes() -> None:
-    labels = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2])
-    rows = balanced(labels, 100, n_classes=3)
-    assert labels[rows].tolist() == [0, 1, 2, 0, 1, 2]
-    assert len(rows.unique()) == 6
-    assert len(balanced(labels, 4, n_classes=3)) == 3
-
-
-def test_noise_uses_every_value_and_every_class(ideal: Labelled) -> None:
-    images, labels = noise(20, like=ideal, n_classes=10)
-    assert images.shape == (20, 1, 28, 28)
-    assert images.unique().tolist() == list(range(256))
-    assert labels.bincount().tolist() == [2] * 10
 
 
 def test_too_few_images_of_a_class_are_refused() -> None:
