@@ -284,7 +284,6 @@ def test_the_best_checkpoint_is_tracked_through_a_resume(
     judged = [*TINY, *JUDGED, f"data_dir={judged_data}", "logger=csv"]
     train(typed(*judged))
     run = tmp_path
-    (run / ".hydra").mkdir()
     cfg = typed(*judged, "trainer.max_epochs=6", "trainer.check_val_every_n_epoch=2")
     cfg.resume = str(run)
     train(cfg)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 import src.datamodules
 import src.networks
-from src.build import build_model
+from src.checkpoints import load_checkpoint
 from src.config import compose_in
 from src.errors import InputError
 from src.evaluate import evaluate
@@ -30,7 +30,7 @@ EVERY_PART = [
     "model=small_gan", "model/schedules=[burn_in,decay]", "model/penalties=[r1,fd_r2]",
     "model/terms=[label_matching,feature_matching]", "model/augment=translation",
     "datamodule=synthetic", "datamodule.train_val_test_split=[64,64,64]", "ignore_warnings=true",
-    "trainer.max_epochs=1", "callbacks=none", "logger=null",
+    "trainer.max_epochs=1", "logger=null", "test_after_training=false",
 ]  # fmt: skip
 Place = tuple[str | int, ...]
 
@@ -38,9 +38,15 @@ Place = tuple[str | int, ...]
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What task=train saves, of a model with a part of every kind."""
-    gan = build_model(compose_in(tmp_path_factory.mktemp("run"), *EVERY_PART))
-    counts = {"epoch": 0, "global_step": 0}
-    return {"hyper_parameters": dict(gan.hparams), "state_dict": gan.state_dict(), **counts}
+    folder = tmp_path_factory.mktemp("run")
+    train(compose_in(folder, *EVERY_PART))
+    return load_checkpoint(folder / "checkpoints" / "last.ckpt")
+
+
+@pytest.fixture(scope="module")
+def bare(honest: dict[str, Any]) -> dict[str, Any]:
+    """The same without weights, for files that are to be refused before these are read."""
+    return honest | {"state_dict": {}, "optimizer_states": [], "callbacks": {}}
 
 
 def attacks(folder: Path) -> list[dict[str, Any]]:
@@ -102,42 +108,57 @@ def assert_nothing_ran(folder: Path, task: Callable[[DictConfig], Any], cfg: Dic
     return str(caught.value)
 
 
-@pytest.mark.parametrize("group", ["model", "datamodule"])
-@pytest.mark.parametrize("task", ["generate", "evaluate"])
+@pytest.mark.parametrize(
+    ("task", "group"),
+    [("generate", "model"), ("evaluate", "model"), ("evaluate", "datamodule")],
+)
 def test_no_target_in_any_place_of_a_checkpoint_runs(
-    honest: dict[str, Any], typed: Compose, tmp_path: Path, task: str, group: str
+    honest: dict[str, Any],
+    bare: dict[str, Any],
+    typed: Compose,
+    tmp_path: Path,
+    task: str,
+    group: str,
 ) -> None:
+    checkpoint = bare if group == "model" else honest
     path, evil = tmp_path / "evil.ckpt", attacks(tmp_path)
     cfg = typed(f"task={task}", f"ckpt={path}", "n=1", "labels=5")
     found = [(group, *at) for at in places(honest["hyper_parameters"][group])]
     found = [at for at in found if at[-1] != "_target_"]
     assert len(found) > {"model": 80, "datamodule": 8}[group]
     for i, at in enumerate([(group,), *found]):
-        torch.save(with_attack(honest, at, evil[i % len(evil)]), path)
-        if (task, group) == ("generate", "datamodule"):
-            generate(cfg)  # needs no data
-            assert not (tmp_path / "trace").exists()
-        else:
-            name = evil[i % len(evil)]["_target_"]
-            assert name in assert_nothing_ran(tmp_path, globals()[task], cfg), at
+        torch.save(with_attack(checkpoint, at, evil[i % len(evil)]), path)
+        name = evil[i % len(evil)]["_target_"]
+        assert name in assert_nothing_ran(tmp_path, globals()[task], cfg), at
 
 
-def test_no_attack_runs_in_any_task(honest: dict[str, Any], typed: Compose, tmp_path: Path) -> None:
+def test_generating_calls_nothing_of_the_data(
+    honest: dict[str, Any], typed: Compose, tmp_path: Path
+) -> None:
+    path, evil = tmp_path / "evil.ckpt", attacks(tmp_path)
+    cfg = typed("task=generate", f"ckpt={path}", "n=1", "labels=5")
+    for attack in evil:
+        torch.save(with_attack(honest, ("datamodule",), attack), path)
+        generate(cfg)
+        assert not (tmp_path / "trace").exists()
+
+
+def test_no_attack_runs_in_any_task(bare: dict[str, Any], typed: Compose, tmp_path: Path) -> None:
     path, tasks = tmp_path / "evil.ckpt", (generate, evaluate, train)
     cfgs = [typed(*EVERY_PART, f"task={task.__name__}", f"ckpt={path}") for task in tasks]
     for attack in attacks(tmp_path):
-        torch.save(with_attack(honest, ("model", "loss"), attack), path)
+        torch.save(with_attack(bare, ("model", "loss"), attack), path)
         for task, cfg in zip(tasks, cfgs, strict=True):
             assert attack["_target_"] in assert_nothing_ran(tmp_path, task, cfg)
 
 
 def test_training_from_a_checkpoint_calls_nothing_that_it_names(
-    honest: dict[str, Any], typed: Compose, tmp_path: Path
+    bare: dict[str, Any], typed: Compose, tmp_path: Path
 ) -> None:
     path, evil = tmp_path / "evil.ckpt", attacks(tmp_path)
     cfg = typed(*EVERY_PART, f"ckpt={path}")
-    for i, at in enumerate(places(honest["hyper_parameters"])):
-        torch.save(with_attack(honest, at, evil[i % len(evil)]), path)
+    for i, at in enumerate(places(bare["hyper_parameters"])):
+        torch.save(with_attack(bare, at, evil[i % len(evil)]), path)
         with suppress(InputError):  # of another model; the rest is not read
             checkpoint_to_continue(cfg)
         assert not (tmp_path / "trace").exists()
@@ -149,10 +170,10 @@ def test_training_from_a_checkpoint_calls_nothing_that_it_names(
 )
 @pytest.mark.parametrize("at", [("model", "lr"), ("seed",), ("trainer", "x"), ("datamodule", "x")])
 def test_nothing_in_a_checkpoint_is_evaluated(
-    honest: dict[str, Any], tmp_path: Path, text: str, at: Place
+    bare: dict[str, Any], tmp_path: Path, text: str, at: Place
 ) -> None:
     path = tmp_path / "evil.ckpt"
-    torch.save(with_attack(honest, at, [{"a": (text,)}]), path)
+    torch.save(with_attack(bare, at, [{"a": (text,)}]), path)
     with pytest.raises(InputError, match="would be evaluated here"):
         load_gan(path)
 
