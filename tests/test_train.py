@@ -54,7 +54,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory, judged_data: Path) -> Path
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
     """A copy of it to work on."""
-    (tmp_path / ".hydra").mkdir()
     return shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
 
 
@@ -305,7 +304,7 @@ def test_one_diverged_point_does_not_end_a_search(
     typed: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = typed(*TINY, "logger=null", "model.lr=1e30")
-    sweep = SimpleNamespace(mode=RunMode.MULTIRUN)
+    sweep = SimpleNamespace(mode=RunMode.MULTIRUN, overrides=SimpleNamespace(task=[]))
     monkeypatch.setattr(HydraConfig, "get", lambda: sweep)
     assert train(cfg) == float("inf")
 
