@@ -63,7 +63,8 @@ class LossRecord(Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.__dict__.update(state_dict)
+        self.history, self.sums = state_dict["history"], state_dict["sums"]
+        self.counts = state_dict["counts"]
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
