@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.callbacks import EarlyStopping, Timer
 
 from src.callbacks.stop import is_cut
 
@@ -37,6 +37,13 @@ def timers(trainer: pl.Trainer) -> list[Timer]:
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     found = [each for each in callbacks if isinstance(each, Timer)]
     return [timer for timer in found if timer.time_remaining() is not None]
+
+
+def unforeseen(trainer: pl.Trainer) -> list[str]:
+    """What may end training at a time that nobody knows before."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    stops = any(isinstance(each, EarlyStopping) for each in callbacks)
+    return ["trainer.max_time"] * bool(timers(trainer)) + ["EarlyStopping"] * stops
 
 
 def reached(trainer: pl.Trainer, done: Done) -> list[str]:

@@ -25,7 +25,7 @@ from src.command_line import RECORD
 from src.config import plain, tree
 from src.errors import InputError
 from src.files import write_atomically
-from src.limits import Done, done_before, done_by, reached
+from src.limits import Done, done_before, done_by, reached, unforeseen
 from src.loggers.wandb import close_wandb
 from src.models.gan import ConditionalGAN
 from src.runs import find_checkpoint
@@ -40,7 +40,7 @@ def train(cfg: DictConfig) -> float | None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     gan, datamodule, trainer = build_model(cfg), build_datamodule(cfg), build_trainer(cfg)
     if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        say_what_ends_early(cfg, reached(trainer, done) if done else [])
+        say_what_ends_early(cfg, trainer, done)
         claim_folder(cfg, starts_from=checkpoint)
     try:
         metrics = fit_and_test(cfg, gan, datamodule, trainer, checkpoint)
@@ -127,17 +127,18 @@ def checkpoint_to_continue(cfg: DictConfig) -> tuple[Path | None, Done | None]:
     return path, done_before(checkpoint)
 
 
-def say_what_ends_early(cfg: DictConfig, options: list[str]) -> None:
+def say_what_ends_early(cfg: DictConfig, trainer: pl.Trainer, done: Done | None) -> None:
     """Before the start: that a limit is reached already, or may come before schedules end."""
+    options = reached(trainer, done) if done else []
     if options:
         ended = f"{cfg.resume or cfg.ckpt} has nothing left to train: type {', and '.join(options)}"
         if cfg.resume is None:
             raise InputError(ended)
         rank_zero_only(print)(ended)
-    elif cfg.model.schedules and cfg.trainer.get("max_time") is not None:
+    elif cfg.model.schedules and (enders := unforeseen(trainer)):
         rank_zero_only(print)(
-            "trainer.max_time may end the run before model.schedules, which count images: type "
-            "trainer.max_epochs=N with as many as the time allows"
+            f"{' and '.join(enders)} may end the run before model.schedules, which count images: "
+            "type trainer.max_epochs=N with as many as you expect"
         )
 
 

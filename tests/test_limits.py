@@ -1,9 +1,12 @@
 """A run with nothing left to train says what to type."""
 
+from typing import Any
+
 import pytest
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import EarlyStopping, Timer
 
-from src.limits import Done, reached
+from src.limits import Done, reached, unforeseen
 
 
 @pytest.mark.parametrize(
@@ -30,3 +33,22 @@ def test_each_limit_that_is_reached_is_named(limits: dict[str, int], options: li
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **limits)
     found = reached(trainer, Done(epochs=3, steps=60, seconds=3661.5))
     assert found == [option.replace("than 20", "than 60") for option in options]
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "names"),
+    [
+        ([], []),
+        ([Timer()], []),  # which only measures
+        ([Timer("00:00:01:00")], ["trainer.max_time"]),
+        (
+            [EarlyStopping("val/g_loss"), Timer("00:00:01:00")],
+            ["trainer.max_time", "EarlyStopping"],
+        ),
+    ],
+)
+def test_what_ends_a_run_at_an_unknown_time_is_named(callbacks: Any, names: list[str]) -> None:
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=callbacks
+    )
+    assert unforeseen(trainer) == names
