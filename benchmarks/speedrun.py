@@ -10,7 +10,7 @@ meanwhile. It stops at the first evaluation that passes the whole target, whatev
 ``--beat`` tells also when the runs were first as good as RUN was in the end.
 
 Runs stay in logs/speedrun/EXPERIMENT/seedS; a finished one is not trained again, an interrupted one
-is. The record, a line for the table in the README, is in logs/speedrun/EXPERIMENT/record.md.
+is. The record, a line for the table in docs/speedrun.md, is in logs/speedrun/EXPERIMENT/record.md.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def result(name: str, curves: Sequence[Curve]) -> list[str]:
 
 
 def record(experiment: str, curves: Sequence[Curve], origins: Sequence[Origin]) -> str:
-    """The line for the README's table; what differs between the seeds is named for each."""
+    """The line for the record's table; what differs between the seeds is named for each."""
     where = [" / ".join(sorted({origin[name] for origin in origins})) for name in ORIGIN]
     return line([*result(experiment, curves), *where])
 

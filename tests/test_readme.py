@@ -1,4 +1,4 @@
-"""The README's snippets work as they are printed."""
+"""The snippets of the README and of the pages of docs/ work as they are printed."""
 
 import re
 import sys
@@ -9,13 +9,26 @@ import pytest
 import torch
 import yaml
 
+import src.generate
 import src.losses
+import src.train
+from src.build import build_model
+from src.config import compose_in
 from src.losses import Logits
+from src.metrics.panel import require_enough
 from src.schema import accepted
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-PYTHON = dict(re.findall(r"```python\n# (\S+)\n(.*?)```", README, re.S))
-YAML = dict(re.findall(r"```yaml\n# (\S+), then: .*?\n(.*?)```", README, re.S))
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted(ROOT.glob("docs/*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
+PYTHON = dict(re.findall(r"```python\n# ([\w/.]+)[^\n]*\n(.*?)```", TEXT, re.S))
+YAML = {
+    path: (command, content)
+    for path, command, content in re.findall(
+        r"```yaml\n# ([\w/.]+), then: ([^\n]*)\n(.*?)```", TEXT, re.S
+    )
+}
 
 
 def module(path: str, **names: object) -> ModuleType:
@@ -24,6 +37,10 @@ def module(path: str, **names: object) -> ModuleType:
     made.__dict__.update(names)
     exec(PYTHON[path], made.__dict__)
     return made
+
+
+def node(path: str) -> dict[str, object]:
+    return yaml.safe_load(YAML[path][1])
 
 
 def test_the_loss_is_the_minimax_game() -> None:
@@ -39,22 +56,55 @@ def test_the_network_makes_images() -> None:
     assert generator(torch.randn(3, 4), torch.arange(3)).shape == (3, 1, 28, 28)
 
 
-def test_the_data_set_loads() -> None:
+def test_the_data_set_loads_and_can_be_judged() -> None:
     made = module("src/datamodules/noise.py").NoiseDataModule
     values = {"img_size": 28, "channels": 1, "n_classes": 10, "seed": 0}
-    node = yaml.safe_load(YAML["configs/datamodule/noise.yaml"]) | values
-    node.pop("_target_")
-    datamodule = made(**node)
+    arguments = node("configs/datamodule/noise.yaml") | values
+    arguments.pop("_target_")
+    datamodule = made(**arguments)
     datamodule.setup("fit")
-    assert [len(s) for s in (datamodule.train_set, datamodule.val_set, datamodule.test_set)] == (
-        node["train_val_test_split"]
-    )
+    parts = datamodule.train_set, datamodule.val_set, datamodule.test_set
+    assert [len(part) for part in parts] == arguments["train_val_test_split"]
+    require_enough(datamodule.test_set.labels, n_classes=10, what="the test split")
 
 
 @pytest.mark.parametrize("path", YAML)
 def test_each_yaml_names_what_the_snippet_defines(path: str) -> None:
-    node = yaml.safe_load(YAML[path])
-    file, _, name = node.pop("_target_").rpartition(".")
+    arguments = node(path)
+    file, _, name = str(arguments.pop("_target_")).rpartition(".")
     source = file.replace(".", "/") + ".py"
     names = vars(src.losses) if source == "src/losses.py" else {}
-    assert set(node) <= set(accepted(getattr(module(source, **names), name)))
+    assert set(arguments) <= set(accepted(getattr(module(source, **names), name)))
+
+
+@pytest.mark.parametrize("path", YAML)
+def test_the_command_of_each_yaml_chooses_its_file(path: str) -> None:
+    group = Path(path).relative_to("configs").with_suffix("")
+    assert YAML[path][0].split()[-1] == f"{group.parent}={group.name}"
+
+
+def test_five_lines_of_python_generate_a_five(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for = []
+
+    def load_gan(path: Path) -> torch.nn.Module:
+        asked_for.append(path)
+        return build_model(compose_in(tmp_path))
+
+    monkeypatch.setattr(src.generate, "load_gan", load_gan)
+    five = module("five.py").five
+    assert asked_for == [Path("RUN/checkpoints/last.ckpt")]
+    assert (five.shape, five.dtype) == ((1, 1, 28, 28), torch.uint8)
+
+
+def test_a_script_trains_what_a_command_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(src.train, "train", trained.append)
+    module("train_mine.py")
+    (cfg,) = trained
+    assert cfg.model == compose_in(tmp_path, "experiment=train_mnist_gan").model
+    assert Path(cfg.run_dir).is_dir()
