@@ -1,7 +1,11 @@
-"""The snippets of the README and of the pages of docs/ work as they are printed."""
+"""What the README and the pages of docs/ print works: snippets, commands and links."""
 
+import gc
 import re
+import shlex
 import sys
+import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -29,6 +33,25 @@ YAML = {
         r"```yaml\n# ([\w/.]+), then: ([^\n]*)\n(.*?)```", TEXT, re.S
     )
 }
+
+# Commands: code in a line, and lines of blocks that name no language.
+CODE = re.sub(r"^```\w.*?^```$", "", TEXT, flags=re.S | re.M)
+SPANS = re.findall(r"`([^`]+)`", re.sub(r"^```$.*?^```$", "", CODE, flags=re.S | re.M))
+BLOCKS = re.findall(r"^```$(.*?)^```$", CODE, re.S | re.M)
+IS_COMMAND = re.compile(r"(\w+=\S+ )*(python|torchrun \S+) run\.py\b")
+RUN = "logs/runs/2026-11-22/06-07-18"
+PLACEHOLDERS = {"RUN": RUN, "FILE.npz": "images.npz", "FOLDER": "folder", "NAME": "synthetic"}
+NOT_COMPOSED = "--help", "datamodule=noise"  # Hydra's own, and the snippet's
+COMMANDS = sorted(
+    line
+    for line in {" ".join(line.split()) for line in [*SPANS, *"".join(BLOCKS).splitlines()]}
+    if IS_COMMAND.match(line) and not any(word in line for word in NOT_COMPOSED)
+)
+
+
+def section(name: str) -> str:
+    """A section of the README, without its heading."""
+    return README.read_text().partition(f"\n## {name}\n")[2].partition("\n## ")[0]
 
 
 def module(path: str, **names: object) -> ModuleType:
@@ -108,3 +131,114 @@ def test_a_script_trains_what_a_command_would(
     (cfg,) = trained
     assert cfg.model == compose_in(tmp_path, "experiment=train_mnist_gan").model
     assert Path(cfg.run_dir).is_dir()
+
+
+def arguments_of(command: str) -> list[str]:
+    """What is typed after ``run.py``, with something in the placeholders' places."""
+    words = shlex.split(command, comments=True)
+    typed = words[next(i for i, word in enumerate(words) if word.endswith("run.py")) + 1 :]
+    pattern = "|".join(rf"\b{re.escape(name)}\b" for name in PLACEHOLDERS)
+    return [re.sub(pattern, lambda found: PLACEHOLDERS[found[0]], word) for word in typed]
+
+
+def jobs(arguments: Sequence[str]) -> list[list[str]]:
+    """The command lines that ``-m`` makes of one: here, of one swept key."""
+    if "-m" not in arguments:
+        return [list(arguments)]
+    rest = [each for each in arguments if each != "-m" and "," not in each]
+    (swept,) = (each for each in arguments if "," in each)
+    key, _, values = swept.partition("=")
+    return [[*rest, f"{key}={value}"] for value in values.split(",")]
+
+
+TYPED = sorted({tuple(arguments_of(command)) for command in COMMANDS})
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A run folder, as RUN and ``latest`` mean one, below the folder where commands are typed."""
+    gc.disable()  # a third of the time that composing takes
+    folder = tmp_path / RUN
+    for path, content in {
+        ".hydra/overrides.yaml": "[experiment=train_mnist_gan, ++seed=7]",
+        "checkpoints/last.ckpt": "",
+    }.items():
+        (folder / path).parent.mkdir(parents=True)
+        (folder / path).write_text(content)
+    monkeypatch.chdir(tmp_path)
+    yield folder
+    gc.enable()
+
+
+def test_there_are_commands_to_try() -> None:
+    assert {"python run.py", "python run.py resume=latest"} <= set(COMMANDS)
+    assert sum(command.startswith("torchrun") for command in COMMANDS) == 1
+    assert len(COMMANDS) > 40
+
+
+@pytest.mark.parametrize("arguments", TYPED, ids=" ".join)
+def test_the_command_composes_and_its_networks_fit(arguments: Sequence[str], run: Path) -> None:
+    for job in jobs(arguments):
+        cfg = compose_in(Path.cwd(), *job)
+        if any(word.startswith("resume=") for word in job):
+            assert cfg.seed == 7
+        if cfg.task == "train":
+            build_model(cfg)
+
+
+def test_everyday_commands_can_be_pasted_whole() -> None:
+    rows = re.findall(r"^\| .* \| `(.*)` \|$", section("Everyday commands"), re.M)
+    assert len(rows) == 10
+    assert all(row.startswith("python run.py ") and "..." not in row for row in rows)
+
+
+def test_scripts_and_targets_of_make_exist() -> None:
+    scripts = re.findall(r"python (benchmarks/\w+\.py)", TEXT)
+    assert scripts
+    assert all((ROOT / script).is_file() for script in scripts)
+    targets = re.findall(r"(?:^|`)make (\w+)", TEXT, re.M)
+    assert {"train", "test"} <= set(targets)
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
+
+
+def anchors(page: Path) -> set[str]:
+    """Of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.S | re.M)
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "benchmarks/README.md"], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    text = README.read_text()
+    assert len(text.splitlines()) <= 150
+    assert set(re.findall(r"\]\((docs/\w+\.md)", text)) == {
+        str(page.relative_to(ROOT)) for page in PAGES[1:]
+    }
+
+
+def test_the_layout_has_a_line_for_every_folder_of_src() -> None:
+    lines = section("Layout").splitlines()
+    for folder in (ROOT / "src").iterdir():
+        if (folder / "__init__.py").is_file():
+            assert sum(line.startswith(f"src/{folder.name}/ ") for line in lines) == 1, folder
+
+
+def test_the_citation_is_of_this_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = dict(re.findall(r"(\w+) = \{(.*?)\}", section("Citation and license")))
+    assert citation["title"] == project["description"]
+    assert citation["version"] == project["version"]
