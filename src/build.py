@@ -142,6 +142,8 @@ def trainer_arguments(cfg: DictConfig, *, available: int) -> dict[str, Any]:
             f"trainer.precision={precision} is not allowed, for 16-mixed overflows in a GAN, and "
             "images and losses are in float32: type bf16-mixed or 32"
         )
+    if arguments.get("limit_train_batches") == 0:
+        raise InputError("trainer.limit_train_batches=0 trains nothing: type 1 or more")
     names = "accelerator", "devices", "strategy"
     explicit = {name: arguments.pop(name, None) for name in names}
     devices = choose_devices(arguments.pop("gpus"), available=available, **explicit)

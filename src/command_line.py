@@ -81,6 +81,8 @@ def resume(arguments: Sequence[str]) -> list[str]:
     run = find_run(name)
     rest = [line for line in arguments if not is_resume(line)]
     recorded = yaml.safe_load((run / RECORD).read_text())
+    if not isinstance(recorded, list):
+        raise InputError(f"{run / RECORD} does not say what {run} was started with: start anew")
     kept = [line for line in recorded if not is_resume(line)]
     require_own_record(kept, rest=rest, run=run)
     # A job of a search goes on alone.

@@ -53,13 +53,18 @@ def prepare(cfg: DictConfig) -> None:
 
 
 def require_known_record(cfg: DictConfig) -> None:
-    """Refuse code that is only named by the record of the run that is resumed.
+    """Refuse code, and another folder, that only the record of the resumed run names.
 
     What is typed after ``resume``, or named by a file of this project, is the user's own choice.
     """
+    if cfg.run_dir != HydraConfig.get().runtime.output_dir:
+        raise InputError(
+            f"the record of {cfg.resume} would have it write into {cfg.run_dir}: remove run_dir "
+            "from its .hydra/overrides.yaml"
+        )
     overrides = HydraConfig.get().overrides.task
     resumed_at = [i for i, line in enumerate(overrides) if line.startswith("++resume=")]
-    typed = " ".join(overrides[max(resumed_at, default=0) :])
+    typed = " ".join(overrides[max(resumed_at, default=-1) + 1 :])
     files = " ".join(map(Path.read_text, CONFIGS.rglob("*.yaml")))
     require_known_targets(
         plain(cfg),

@@ -28,7 +28,7 @@ from src.files import write_atomically
 from src.generate import rebuild, sample
 from src.images import Labelled
 from src.metrics.cache import Row, md5_of_data
-from src.metrics.footing import count_classes, noise
+from src.metrics.footing import count_classes, noise, rows_like
 from src.metrics.judges import Judges, load_judges, warn_of_other_split
 from src.metrics.modes import count_modes, count_once, digit_judges, read_modes
 from src.metrics.panel import METRICS, accuracy_per_class, confusion, require_enough
@@ -151,8 +151,11 @@ def from_file(cfg: DictConfig) -> Subject:
     datamodule = ready_data(cfg)
     judges = judges_of(cfg, datamodule)
     shape = tuple(datamodule.test_set.images.shape[1:])
-    images = read_samples(Path(cfg.samples), shape=shape, n_classes=datamodule.n_classes)
-    require_enough(images.labels, n_classes=datamodule.n_classes, what=f"samples={cfg.samples}")
+    data = read_samples(Path(cfg.samples), shape=shape, n_classes=datamodule.n_classes)
+    require_enough(data.labels, n_classes=datamodule.n_classes, what=f"samples={cfg.samples}")
+    counts = count_classes(data.labels, n_classes=datamodule.n_classes)
+    rows = rows_like(data.labels, counts)  # with the classes in turn, as those of a checkpoint are
+    images = Labelled(data.images[rows], data.labels[rows])
     return Subject(images, datamodule, judges, {"samples": cfg.samples})
 
 

@@ -27,7 +27,7 @@ def part_of_run(share: float, *, _root_: DictConfig) -> int:
         limit=trainer.get("overfit_batches") or trainer.get("limit_train_batches"),
     )
     limits = [(trainer.get("max_epochs"), per_epoch), (trainer.get("max_steps"), per_step)]
-    lengths = [count * size for count, size in limits if count is not None and count >= 0]
+    lengths = [n * size for n, size in limits if n is not None and n >= 0]
     if not lengths:
         raise InputError(
             "model.schedules end with the run, which has no end: type trainer.max_epochs=N, or "

@@ -11,9 +11,9 @@ import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console, Group
+from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
 
@@ -21,15 +21,15 @@ from src.build import build_datamodule, build_model, build_trainer
 from src.callbacks.losses import DivergenceError, LossRecord
 from src.callbacks.quality import Quality, beside_real
 from src.checkpoints import load_checkpoint, require_same_model
-from src.command_line import RECORD
-from src.config import plain, tree
+from src.config import plain
+from src.devices import n_processes
 from src.errors import InputError
-from src.files import write_atomically
 from src.limits import Done, done_before, done_by, reached, unforeseen
 from src.loggers.wandb import close_wandb
 from src.models.gan import ConditionalGAN
-from src.runs import find_checkpoint
-from src.terminal import command, quoted, setting, show
+from src.record import claim_folder, release_folder
+from src.runs import LAST, find_checkpoint
+from src.terminal import command, show
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,9 @@ def train(cfg: DictConfig) -> float | None:
         claim_folder(cfg, starts_from=checkpoint)
     try:
         metrics = fit_and_test(cfg, gan, datamodule, trainer, checkpoint)
-    except DivergenceError as error:
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
+    except InputError as error:
+        release_folder(cfg, error)
+        if not isinstance(error, DivergenceError) or HydraConfig.get().mode != RunMode.MULTIRUN:
             raise
         log.error("%s", error)  # noqa: TRY400 - one point of a search, whose others go on
         return math.inf
@@ -89,33 +90,9 @@ def is_of_lightning(error: Exception) -> bool:
     return frame.f_globals["__name__"].startswith(("pytorch_lightning.", "lightning_fabric."))
 
 
-@rank_zero_only
-def claim_folder(cfg: DictConfig, *, starts_from: Path | None) -> None:
-    """Save the configuration in the run folder, which must not belong to another run.
-
-    A start that was refused has changed nothing there, so that ``resume`` finds its own record.
-    """
-    run_dir = Path(cfg.run_dir)
-    try:
-        with (run_dir / "config.yaml").open("x" if cfg.resume is None else "w") as file:
-            file.write(OmegaConf.to_yaml(cfg))
-    except FileExistsError:
-        raise InputError(
-            f"{run_dir} already holds a run: type {setting('resume', run_dir)} to continue it, "
-            "or hydra.run.dir=PATH for another folder"
-        ) from None
-    with (run_dir / "config_tree.txt").open("w", encoding="utf-8") as file:
-        Console(file=file, width=120).print(tree(plain(cfg)))
-    record = [*HydraConfig.get().overrides.task]
-    if cfg.resume is None and starts_from is not None:
-        record.append(f"++ckpt={quoted(starts_from.absolute())}")  # ckpt=latest is soon another one
-    (run_dir / RECORD).parent.mkdir(exist_ok=True)
-    write_atomically(run_dir / RECORD, OmegaConf.to_yaml(record).encode())
-
-
 def checkpoint_to_continue(cfg: DictConfig) -> tuple[Path | None, Done | None]:
     """The checkpoint that ``resume`` or ``ckpt`` names, checked; None starts from the beginning."""
-    path = Path(cfg.run_dir) / "checkpoints" / "last.ckpt"
+    path = Path(cfg.run_dir) / LAST
     if cfg.resume is None or not path.is_file():
         if cfg.resume is not None:
             rank_zero_only(print)(f"{cfg.run_dir} has no checkpoint yet: starting it again")
@@ -124,7 +101,29 @@ def checkpoint_to_continue(cfg: DictConfig) -> tuple[Path | None, Done | None]:
         path = find_checkpoint(cfg.ckpt, logs=Path(cfg.work_dir) / "logs")
     checkpoint = load_checkpoint(path)
     require_same_model(checkpoint, plain(cfg)["model"], path=path)
+    require_same_batches(checkpoint, cfg, path=path)
     return path, done_before(checkpoint)
+
+
+def require_same_batches(checkpoint: dict[str, Any], cfg: DictConfig, *, path: Path) -> None:
+    """Refuse other batches in the middle of an epoch, whose place is counted in batches."""
+    batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    saved = checkpoint["hyper_parameters"]
+    before, now = images_per_batch(saved), images_per_batch(plain(cfg))
+    if before != now and batches["current"]["processed"] and not batches["is_last_batch"]:
+        raise InputError(
+            f"{path} was saved in the middle of an epoch of {before} images a batch, on all "
+            f"devices, not {now}: keep datamodule.batch_size={saved['datamodule']['batch_size']} "
+            "until the epoch is over"
+        )
+
+
+def images_per_batch(config: dict[str, Any]) -> int | None:
+    """On all devices; None for data that are not divided into such."""
+    match config:
+        case {"datamodule": {"batch_size": int(batch_size)}, "trainer": dict(trainer)}:
+            return batch_size * n_processes(**trainer)
+    return None
 
 
 def say_what_ends_early(cfg: DictConfig, trainer: pl.Trainer, done: Done | None) -> None:
@@ -177,6 +176,8 @@ def report(run_dir: Path, metrics: dict[str, Any], *, n_classes: int, more: list
         f"  {command(task='evaluate', ckpt=run)}",
         f"  {command(resume=run)} {' '.join(more or ['trainer.max_epochs=N'])}",
     ]
+    if not (run_dir / LAST).is_file():
+        lines = ["no checkpoint was saved: type callbacks=default to keep what is learned"]
     if list(run_dir.glob("wandb/offline-run-*")):
         folder = shlex.quote(f"{run}/wandb/")
         lines += [f"  wandb leet {folder}latest-run", f"  wandb sync {folder}offline-run-*"]

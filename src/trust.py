@@ -37,10 +37,9 @@ def require_known_targets(
     """Refuse a target, at any depth, that is neither ``trusted`` nor a class of ``homes``."""
     for name in targets(node):
         if not isinstance(name, str) or (name not in trusted and not is_known(name, homes)):
-            *others, last = homes
             raise InputError(
-                f"{source} names {name}, which is neither a class of {', '.join(others)} nor of "
-                f"{last}: {instead}"
+                f"{source} names {name}, which is none of the networks, losses, optimizers and the "
+                f"like that it may name: {instead}"
             )
 
 

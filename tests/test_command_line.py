@@ -229,6 +229,13 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         translate(["resume=latest"])
 
 
+def test_a_record_that_a_kill_left_empty_is_no_start_of_anything(tmp_path: Path) -> None:
+    run = started(tmp_path / "run", [])
+    (run / ".hydra" / "overrides.yaml").write_text("")
+    with pytest.raises(InputError, match=r"does not say what .*run was started with: start anew"):
+        translate(["resume=run"])
+
+
 def test_a_run_without_a_checkpoint_is_resumed_by_its_name_alone(tmp_path: Path) -> None:
     run = started(tmp_path / "logs" / "runs" / "2026-01-01" / "10-00-00", ["++seed=3"])
     (run / "config.yaml").touch()

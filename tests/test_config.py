@@ -108,6 +108,18 @@ def test_a_run_that_names_foreign_code_is_not_resumed(
     assert not Path("trace").exists()
 
 
+def test_the_name_of_a_run_s_folder_makes_nothing_trusted(typed: Compose, tmp_path: Path) -> None:
+    run = recorded(tmp_path / "torch.utils.collect_env.run", *FOREIGN[1])
+    with pytest.raises(InputError, match=r"the record of .* names torch.utils.collect_env.run, "):
+        typed(f"resume={run}")
+
+
+def test_a_record_cannot_send_a_run_into_another_folder(typed: Compose, tmp_path: Path) -> None:
+    run = recorded(tmp_path / "run", f"++run_dir={tmp_path / 'victim'}")
+    with pytest.raises(InputError, match=r"would have it write into .*victim: remove run_dir"):
+        typed(f"resume={run}")
+
+
 def test_what_a_run_usually_names_is_resumed(typed: Compose, tmp_path: Path) -> None:
     stop = "+callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: x}"
     lines = ["experiment=train_mnist_gan.yaml", "logger=many_loggers", stop, "++seed=3"]
@@ -118,6 +130,6 @@ def test_what_a_run_usually_names_is_resumed(typed: Compose, tmp_path: Path) -> 
 def test_what_the_user_types_again_is_resumed(typed: Compose, tmp_path: Path) -> None:
     probe = "+callbacks.probe={_target_: tests.ddp_probe.Probe, folder: x}"
     run = recorded(tmp_path / "run", probe)
-    with pytest.raises(InputError, match=r"names tests.ddp_probe.Probe, which is neither"):
+    with pytest.raises(InputError, match=r"names tests.ddp_probe.Probe, which is none of"):
         typed(f"resume={run}")
     assert typed(f"resume={run}", f"+{probe}").callbacks.probe.folder == "x"

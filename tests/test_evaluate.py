@@ -15,9 +15,10 @@ from PIL import Image
 from src.build import ready_data
 from src.config import compose_in
 from src.errors import InputError
-from src.evaluate import Findings, Subject, evaluate, keep_in_run
+from src.evaluate import Findings, Subject, evaluate, from_file, keep_in_run
 from src.generate import generate, load_gan, sample
 from src.images import Labelled
+from src.metrics.footing import in_turn
 from src.metrics.modes import count_modes, digit_judges, read_modes
 from src.metrics.panel import METRICS
 from src.train import train
@@ -153,6 +154,19 @@ def test_a_file_of_its_images_scores_as_the_checkpoint_does(
         )
     assert from_file["rows"]["real"]["fid_cnn"] == report["rows"]["real"]["fid_cnn"]
     assert from_file["source"] == {"samples": str(tmp_path / "samples.npz")}
+
+
+def test_images_of_a_file_are_judged_with_their_classes_in_turn(
+    typed: Compose, judged_data: Path, tmp_path: Path
+) -> None:
+    """Parts of them then have the class frequencies of the whole, as the floor has."""
+    labels = np.repeat(np.arange(10), [70, 80, 90, 100, 70, 70, 70, 70, 70, 70])
+    images = np.broadcast_to(labels.astype(np.uint8)[:, None, None, None], (len(labels), 1, 28, 28))
+    np.savez(tmp_path / "sorted.npz", images=images, labels=labels)
+    file = f"samples={tmp_path / 'sorted.npz'}"
+    judged = from_file(typed("task=evaluate", *BARS, file, f"data_dir={judged_data}")).images
+    assert torch.equal(judged.labels, in_turn(torch.from_numpy(np.bincount(labels))))
+    assert torch.equal(judged.images[:, 0, 0, 0].long(), judged.labels)
 
 
 def test_another_data_set_than_the_checkpoint_s_is_refused(

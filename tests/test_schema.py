@@ -302,7 +302,7 @@ def test_a_saved_model_may_be_older_than_a_group_of_parts(default: dict[str, Any
 
 def test_a_saved_model_names_no_foreign_code_in_a_list_either(default: dict[str, Any]) -> None:
     hidden = {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "pathlib.Path"}]}
-    with pytest.raises(InputError, match=r"names pathlib.Path, which is neither"):
+    with pytest.raises(InputError, match=r"names pathlib.Path, which is none of"):
         check_saved_model(default["model"] | {"generator": hidden})
 
 

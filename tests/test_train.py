@@ -103,6 +103,8 @@ def test_the_panel_s_commands_can_be_pasted(tmp_path: Path, capsys: Any) -> None
     run = tmp_path / "it's mine"
     (run / "wandb" / "offline-run-1").mkdir(parents=True)
     (run / "tensorboard").mkdir()
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "last.ckpt").touch()
     show(report(run, {}, n_classes=10, more=[]))
     lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
     folder = shlex.quote(str(run / "wandb") + "/")
@@ -209,6 +211,44 @@ def test_a_refused_resume_leaves_the_record_alone(typed: Compose, run: Path) -> 
     with pytest.raises(InputError, match=r"model.lr=0.0002, not 0.001"):
         train(cfg)
     assert (run / "config.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "mistake", ["model.discriminator_steps=99", "trainer.val_check_interval=99"]
+)
+def test_a_start_that_was_refused_leaves_the_folder_to_the_corrected_one(
+    typed: Compose, tmp_path: Path, mistake: str
+) -> None:
+    with pytest.raises(InputError):
+        train(typed(*TINY, "logger=null", mistake))
+    assert not (tmp_path / ".hydra" / "overrides.yaml").exists()
+    train(typed(*TINY, "logger=null", "trainer.max_epochs=1"))
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_other_batches_in_mid_epoch_are_refused(typed: Compose, tmp_path: Path) -> None:
+    train(typed(*TINY, "logger=null", f"trainer.max_steps={STEPS + 3}"))
+    cfg = typed(*TINY, "logger=null", "datamodule.batch_size=16")
+    cfg.resume = str(tmp_path)
+    message = (
+        "in the middle of an epoch of 32 images a batch.*not 16: keep datamodule.batch_size=32"
+    )
+    with pytest.raises(InputError, match=message):
+        train(cfg)
+
+
+def test_a_run_that_trains_on_no_batch_is_refused(typed: Compose) -> None:
+    with pytest.raises(InputError, match=r"trainer.limit_train_batches=0 trains nothing"):
+        train(typed(*TINY, "logger=null", "trainer.limit_train_batches=0"))
+
+
+def test_without_a_checkpoint_none_is_advised(
+    typed: Compose, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(typed(*TINY, "logger=null", "callbacks=none", "trainer.max_steps=1"))
+    said = capsys.readouterr().out
+    assert "no checkpoint was saved: type callbacks=default" in said
+    assert "ckpt=" not in said
 
 
 def test_a_run_that_max_steps_cut_short_ends_with_the_same_bits(
@@ -426,7 +466,7 @@ def test_a_checkpoint_cannot_name_foreign_code(run: Path) -> None:
     checkpoint = last(run)
     checkpoint["hyper_parameters"]["model"]["loss"] = {"_target_": "pathlib.Path"}
     torch.save(checkpoint, path)
-    with pytest.raises(InputError, match=r"names pathlib.Path, which is neither"):
+    with pytest.raises(InputError, match=r"names pathlib.Path, which is none of"):
         load_gan(path)
 
 

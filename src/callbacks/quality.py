@@ -151,10 +151,9 @@ class Quality(Callback):
             self.measure(trainer, pl_module)
 
     def measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.judges is None:
-            return
         assert isinstance(pl_module, ConditionalGAN)
-        assert pl_module.images_seen is not None  # since the first step
+        if self.judges is None or pl_module.images_seen is None:  # counted from the first step on
+            return
         started_at = perf_counter()
         row = {
             "epoch": epochs(trainer), "step": trainer.global_step,

@@ -113,9 +113,16 @@ def histogram(values: Tensor) -> wandb.Histogram:
 def best_checkpoints(trainer: pl.Trainer) -> list[Path]:
     """What each ModelCheckpoint holds best: by its metric if it has one, else the last."""
     savers = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
-    best = [each.best_model_path for each in savers if each.monitor is not None]
-    paths = [path for path in best if path] or [each.best_model_path for each in savers]
-    return [Path(path) for path in paths if path]
+    # A checkpoint that was continued names its own run's best one, or any file at all.
+    own = {each: Path(each.best_model_path) for each in savers if is_own(each)}
+    best = [path for each, path in own.items() if each.monitor is not None]
+    return best or [*own.values()]
+
+
+def is_own(saver: ModelCheckpoint) -> bool:
+    """Whether the best checkpoint lies where the saver of this run writes."""
+    best = Path(saver.best_model_path)
+    return best.suffix == ".ckpt" and best.resolve().parent == Path(saver.dirpath or "").resolve()
 
 
 def upload(logger: WandbLogger, name: str, kind: str, files: Iterable[tuple[str, Path]]) -> None:

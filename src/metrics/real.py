@@ -24,7 +24,6 @@ from src.metrics.panel import (
     measure_real,
     nearest_in,
     quick,
-    require_enough,
 )
 from src.networks.classifier import Classifier
 
@@ -74,16 +73,19 @@ class Real:
         Raises:
             InputError: naming the part and the number needed.
         """
-        cut = "part, cut to the class frequencies that are judged,"
-        require_enough(
-            self.seen(counts).labels, n_classes=self.n_classes, what=f"the training {cut}"
-        )
-        n, least = len(self.unseen(counts).labels), Classifier.n_features + 1
-        if n < least:
-            raise InputError(
-                f"the validation {cut} has {n} images, too few for Frechet distances in "
-                f"{Classifier.n_features} features: give at least {least}"
-            )
+        seen = count_classes(self.seen(counts).labels, n_classes=self.n_classes)[counts > 0]
+        there = {
+            "training images of the rarest class": int(seen.min()),
+            "validation images": len(self.unseen(counts).labels),
+        }
+        for what, n in there.items():
+            if n <= Classifier.n_features:
+                raise InputError(
+                    f"{n} {what} can be put beside these class frequencies, too few for Frechet "
+                    f"distances in {Classifier.n_features} features, which take at least "
+                    f"{Classifier.n_features + 1}: judge images of less uneven classes, or a data "
+                    "set with more real ones"
+                )
 
     def measure(self, fake: Judged, found: Mapping[str, Nearest]) -> Row:
         sizes = self.sizes(count_classes(fake.labels, n_classes=self.n_classes))

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -21,6 +23,7 @@ from src.callbacks.wandb import (
     UploadCheckpointsAsArtifact,
     UploadCodeAsArtifact,
     WatchModel,
+    best_checkpoints,
     histogram,
     warn_of_no_logger,
 )
@@ -126,6 +129,18 @@ def test_where_no_metric_chooses_the_last_checkpoint_is_uploaded(tmp_path: Path)
     close_wandb()
     (folder,) = run.glob("wandb/offline-run-*")
     assert "last.ckpt" in json.dumps(records(folder, "artifact"))
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+@pytest.mark.parametrize(("name", "is_uploaded"), [("run/best.ckpt", True), ("key.pem", False)])
+def test_a_checkpoint_that_was_continued_names_no_file_to_upload(
+    tmp_path: Path, name: str, is_uploaded: bool
+) -> None:
+    saver = ModelCheckpoint(tmp_path / "run", monitor="val/fid_cnn")
+    path = tmp_path / name
+    saver.load_state_dict({"dirpath": "/elsewhere", "best_model_path": str(path)})
+    trainer: Any = SimpleNamespace(checkpoint_callbacks=[saver])
+    assert best_checkpoints(trainer) == [path] * is_uploaded
 
 
 def test_without_wandb_one_warning_and_a_finished_fit(
