@@ -1,4 +1,4 @@
-"""Write three sets of some 50,000 images that cheat, and two honest ones, which score the floor.
+"""Write three sets of images that cheat, and two of real ones: unseen, and of natural classes.
 
 python benchmarks/cheaters.py FOLDER
 python run.py task=evaluate samples=FOLDER/copier.npz

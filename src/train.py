@@ -22,7 +22,6 @@ from src.callbacks.losses import DivergenceError, LossRecord
 from src.callbacks.quality import Quality, beside_real
 from src.checkpoints import load_checkpoint, require_same_model
 from src.config import plain
-from src.devices import n_processes
 from src.errors import InputError
 from src.limits import Done, done_before, done_by, reached, unforeseen
 from src.loggers.wandb import close_wandb
@@ -108,22 +107,20 @@ def checkpoint_to_continue(cfg: DictConfig) -> tuple[Path | None, Done | None]:
 def require_same_batches(checkpoint: dict[str, Any], cfg: DictConfig, *, path: Path) -> None:
     """Refuse other batches in the middle of an epoch, whose place is counted in batches."""
     batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-    saved = checkpoint["hyper_parameters"]
-    before, now = images_per_batch(saved), images_per_batch(plain(cfg))
-    if before != now and batches["current"]["processed"] and not batches["is_last_batch"]:
+    saved, now = checkpoint["hyper_parameters"], plain(cfg)
+    is_open = batches["current"]["processed"] and not batches["is_last_batch"]
+    if is_open and what_is_a_batch(saved) != what_is_a_batch(now):
         raise InputError(
-            f"{path} was saved in the middle of an epoch of {before} images a batch, on all "
-            f"devices, not {now}: keep datamodule.batch_size={saved['datamodule']['batch_size']} "
-            "until the epoch is over"
+            f"{path} was saved in the middle of an epoch, which goes on in the batches that it was "
+            f"begun with: keep datamodule.batch_size={saved['datamodule'].get('batch_size')} and "
+            "the devices of trainer until the epoch is over"
         )
 
 
-def images_per_batch(config: dict[str, Any]) -> int | None:
-    """On all devices; None for data that are not divided into such."""
-    match config:
-        case {"datamodule": {"batch_size": int(batch_size)}, "trainer": dict(trainer)}:
-            return batch_size * n_processes(**trainer)
-    return None
+def what_is_a_batch(config: dict[str, Any]) -> list[Any]:
+    """The options on which it depends how many images all devices take at once."""
+    devices = "gpus", "accelerator", "devices", "num_nodes"
+    return [config["datamodule"].get("batch_size"), *map(config["trainer"].get, devices)]
 
 
 def say_what_ends_early(cfg: DictConfig, trainer: pl.Trainer, done: Done | None) -> None:
