@@ -230,7 +230,7 @@ def test_other_batches_in_mid_epoch_are_refused(typed: Compose, tmp_path: Path) 
     train(typed(*TINY, "logger=null", f"trainer.max_steps={STEPS + 3}"))
     cfg = typed(*TINY, "logger=null", "datamodule.batch_size=16")
     cfg.resume = str(tmp_path)
-    message = "in the middle of an epoch.*: keep datamodule.batch_size=32 and the devices of trainer until"
+    message = "in the middle of an epoch.*: keep datamodule.batch_size=32 and the devices"
     with pytest.raises(InputError, match=message):
         train(cfg)
 
