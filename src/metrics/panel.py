@@ -161,8 +161,9 @@ def measure(
     """Every metric but the classification accuracy score, which trains classifiers of its own.
 
     What depends on the number of images is the mean over parts as large as the real images of
-    ``measure_real``. The order of the images must be random or cycle through the classes: they are
-    cut into parts, and statistics of neighbours take the first ones only. ``found`` is
+    ``measure_real``. The classes must come in turn, as ``in_turn`` has them: then each part, and
+    the first images, which statistics of neighbours take, have the class frequencies of the whole,
+    as the real ones have. In random order ``fid_cnn_train`` comes out higher. ``found`` is
     ``nearest_in(train, first(fake))``.
     """
     n, near = len(fake.labels), first(fake)
