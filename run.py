@@ -5,15 +5,20 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-import src.resolvers  # noqa: F401
-from src.command_line import errors_as_sentences, hydra_raises, report_errors_again, translate
+import src.configuration.resolvers  # noqa: F401
+from src.configuration.command_line import (
+    errors_as_sentences,
+    hydra_raises,
+    report_errors_again,
+    translate,
+)
 
 
 @hydra.main(config_path="configs", config_name="config", version_base="1.3")
 def run(cfg: DictConfig) -> float | None:
     """Call the task that the configuration names; seconds of imports are spent only here."""
     from src.compare import compare
-    from src.config import prepare
+    from src.configuration.prepare import prepare
     from src.evaluate import evaluate
     from src.generate import generate
     from src.train import train

@@ -32,12 +32,12 @@ from omegaconf import DictConfig, OmegaConf
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.speedrun import TARGET, last_words, line, start, table
-from src.command_line import errors_as_sentences
 from src.compare import read_curve
-from src.config import compose_in, plain
+from src.configuration.command_line import errors_as_sentences
+from src.configuration.prepare import compose_in, plain
 from src.errors import InputError
-from src.figures import QUALITY, Curve
 from src.metrics.panel import METRICS
+from src.reports.figures import QUALITY, Curve
 
 FLAGSHIP = "flagship"
 CALIBRATION = [

@@ -32,9 +32,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from src.build import build_datamodule, build_model
-from src.config import compose_in
-from src.models.gan import ConditionalGAN
+from src.configuration.build import build_datamodule, build_model
+from src.configuration.prepare import compose_in
+from src.models.gan.model import ConditionalGAN
 
 SKIPPED = 50  # steps
 PRECISIONS = "32-true", "bf16-mixed"

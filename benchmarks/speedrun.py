@@ -33,15 +33,15 @@ from omegaconf import DictConfig
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from src.build import trainer_arguments
-from src.command_line import errors_as_sentences
 from src.compare import read_curve, summary
-from src.config import compose_in, plain
-from src.devices import n_gpus
+from src.configuration.build import trainer_arguments
+from src.configuration.command_line import errors_as_sentences
+from src.configuration.devices import n_gpus
+from src.configuration.prepare import compose_in, plain
 from src.errors import InputError
 from src.evaluate import versions
-from src.figures import Curve
 from src.metrics.panel import METRICS
+from src.reports.figures import Curve
 
 TARGET = {"fid_cnn": 0.60, "label_accuracy": 0.99, "coverage": 0.80}
 RESULT = "experiment", "seconds", "images", *TARGET, "passed"

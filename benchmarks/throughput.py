@@ -46,13 +46,13 @@ from torchvision import datasets, transforms
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from src.build import build_datamodule, build_model, build_trainer
-from src.config import compose_in
+from src.configuration.build import build_datamodule, build_model, build_trainer
+from src.configuration.prepare import compose_in
 from src.images import Labelled, Scored, to_float
-from src.losses import Logits
-from src.models.gan import ConditionalGAN, Pace
+from src.models.gan.losses import Logits
+from src.models.gan.model import ConditionalGAN, Pace
+from src.models.gan.penalties import ZeroCentered, ZeroCenteredPair
 from src.networks import conditioning, dcgan, layers, mlp, resnet
-from src.penalties import ZeroCentered, ZeroCenteredPair
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 Step = Callable[[Tensor, Tensor], None]

@@ -28,10 +28,10 @@ from omegaconf import DictConfig
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.throughput import bare_step, in_memory, time_loop, torchs_layers
-from src.build import build_datamodule, build_model
-from src.config import compose_in
+from src.configuration.build import build_datamodule, build_model
+from src.configuration.prepare import compose_in
 from src.datamodules.batches import InMemoryDataset
-from src.models.gan import ConditionalGAN
+from src.models.gan.model import ConditionalGAN
 
 UNCHANGED = "unchanged"
 N_GENERATED = 2_000

@@ -15,9 +15,9 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from src.errors import InputError
-from src.figures import Curve, draw_quality
 from src.metrics.panel import METRICS
-from src.terminal import command, show
+from src.reports.figures import Curve, draw_quality
+from src.reports.terminal import command, show
 
 log = logging.getLogger(__name__)
 # What may differ between runs of one experiment: the seed, and where things are.

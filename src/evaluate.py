@@ -16,14 +16,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from src.build import ready_data
-from src.checkpoints import load_checkpoint
-from src.config import plain
+from src.configuration.build import ready_data
+from src.configuration.devices import best_device
+from src.configuration.prepare import plain
+from src.configuration.schema import check_saved_data
+from src.configuration.trust import targets
 from src.datamodules.in_memory import InMemoryDataModule
 from src.datamodules.stacked_mnist import StackedMNISTDataModule
-from src.devices import best_device
 from src.errors import InputError
-from src.figures import draw_evaluation, draw_modes
 from src.files import write_atomically
 from src.generate import rebuild, sample
 from src.images import Labelled
@@ -33,11 +33,11 @@ from src.metrics.judges import Judges, load_judges, warn_of_other_split
 from src.metrics.modes import count_modes, count_once, digit_judges, read_modes
 from src.metrics.panel import METRICS, accuracy_per_class, confusion, require_enough
 from src.metrics.real import Real, judge_real
-from src.runs import find_checkpoint
-from src.samples import read_samples
-from src.schema import check_saved_data
-from src.terminal import show
-from src.trust import targets
+from src.reports.figures import draw_evaluation, draw_modes
+from src.reports.terminal import show
+from src.runs.checkpoints import load_checkpoint
+from src.runs.folders import find_checkpoint
+from src.runs.samples import read_samples
 
 log = logging.getLogger(__name__)
 ROWS = {"generated": "generated", "real": "real (floor)", "noise": "noise (ceiling)"}

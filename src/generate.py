@@ -11,15 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 from torch import Tensor
 
-from src.build import build_model
-from src.checkpoints import load_checkpoint
-from src.devices import best_device
+from src.configuration.build import build_model
+from src.configuration.devices import best_device
+from src.configuration.schema import check_saved_model
+from src.configuration.trust import require_literal
 from src.errors import InputError
 from src.images import grid
-from src.models.gan import ConditionalGAN
-from src.runs import find_checkpoint
-from src.schema import check_saved_model
-from src.trust import require_literal
+from src.models.gan.model import ConditionalGAN
+from src.runs.checkpoints import load_checkpoint
+from src.runs.folders import find_checkpoint
 
 log = logging.getLogger(__name__)
 CHUNK = 1_000  # images at a time; part of what a seed means, so a constant

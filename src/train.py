@@ -17,18 +17,18 @@ from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
 
-from src.build import build_datamodule, build_model, build_trainer
 from src.callbacks.losses import DivergenceError, LossRecord
 from src.callbacks.quality import Quality, beside_real
-from src.checkpoints import load_checkpoint, require_same_model
-from src.config import plain
+from src.configuration.build import build_datamodule, build_model, build_trainer
+from src.configuration.prepare import plain, tree
 from src.errors import InputError
-from src.limits import Done, done_before, done_by, reached, unforeseen
 from src.loggers.wandb import close_wandb
-from src.models.gan import ConditionalGAN
-from src.record import claim_folder, release_folder
-from src.runs import LAST, find_checkpoint
-from src.terminal import command, show
+from src.models.gan.model import ConditionalGAN
+from src.reports.terminal import command, quoted, show
+from src.runs.checkpoints import load_checkpoint, require_same_model
+from src.runs.folders import LAST, find_checkpoint
+from src.runs.limits import Done, done_before, done_by, reached, unforeseen
+from src.runs.record import claim_folder, release_folder
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +40,11 @@ def train(cfg: DictConfig) -> float | None:
     gan, datamodule, trainer = build_model(cfg), build_datamodule(cfg), build_trainer(cfg)
     if not trainer.fast_dev_run:  # type: ignore[attr-defined]
         say_what_ends_early(cfg, trainer, done)
-        claim_folder(cfg, starts_from=checkpoint)
+        claim(cfg, starts_from=checkpoint)
     try:
         metrics = fit_and_test(cfg, gan, datamodule, trainer, checkpoint)
     except InputError as error:
-        release_folder(cfg, error)
+        release_folder(Path(cfg.run_dir), error, resumes=cfg.resume is not None)
         if not isinstance(error, DivergenceError) or HydraConfig.get().mode != RunMode.MULTIRUN:
             raise
         log.error("%s", error)  # noqa: TRY400 - one point of a search, whose others go on
@@ -55,6 +55,16 @@ def train(cfg: DictConfig) -> float | None:
         more = [option.split()[0] for option in reached(trainer, done_by(trainer))]
         show(report(Path(cfg.run_dir), metrics, n_classes=cfg.model.n_classes, more=more))
     return None if trainer.fast_dev_run else read(metrics, cfg.optimized_metric)  # type: ignore[attr-defined]
+
+
+def claim(cfg: DictConfig, *, starts_from: Path | None) -> None:
+    """Have the run folder for this run alone, with a record of its options in it."""
+    options, resumes = [*HydraConfig.get().overrides.task], cfg.resume is not None
+    if starts_from is not None and not resumes:
+        # By its path, for ckpt=latest is soon another one.
+        options.append(f"++ckpt={quoted(starts_from.absolute())}")
+    config = plain(cfg)
+    claim_folder(Path(cfg.run_dir), options, config, picture=tree(config), resumes=resumes)
 
 
 def fit_and_test(

@@ -9,9 +9,9 @@ from time import perf_counter
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from src.build import ready_data
+from src.configuration.build import ready_data
+from src.configuration.devices import best_device
 from src.datamodules.in_memory import InMemoryDataModule
-from src.devices import best_device
 from src.metrics.cache import md5_of_data
 from src.metrics.classify import accuracy, train_classifier
 from src.metrics.judges import ROLES, Record, pack, save_judges, unpack

@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 
 from src import train_judge
-from src.config import compose_in
+from src.configuration.prepare import compose_in
 from src.datamodules.mnist import MNISTDataModule
 from src.datamodules.stacked_mnist import StackedMNISTDataModule
 from src.images import Labelled

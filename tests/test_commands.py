@@ -6,12 +6,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from src.augment import Translation
-from src.build import build_datamodule, build_model, build_trainer, trainer_arguments
-from src.command_line import CONFIGS
+from src.configuration.build import build_datamodule, build_model, build_trainer, trainer_arguments
+from src.configuration.command_line import CONFIGS
+from src.configuration.devices import DDP
 from src.datamodules.mnist import MNISTDataModule
-from src.devices import DDP
 from src.errors import InputError
+from src.models.gan.augment import Translation
 from src.networks import mlp
 from tests.conftest import Compose
 
@@ -34,8 +34,8 @@ EXPERIMENT = HISTORICAL | {"model.img_size": 28, "trainer.max_epochs": 20}
 
 FLAGSHIP = {
     "seed": 12345,
-    "model.loss._target_": "src.losses.Relativistic",
-    "model.penalties.r1_r2._target_": "src.penalties.ZeroCenteredPair",
+    "model.loss._target_": "src.models.gan.losses.Relativistic",
+    "model.penalties.r1_r2._target_": "src.models.gan.penalties.ZeroCenteredPair",
     "model.terms.label_matching.fakes": False,
     "model.latent_dim": 64,
     "datamodule.batch_size": 64,
@@ -77,7 +77,7 @@ COMMANDS: list[tuple[str, dict[str, Any]]] = [
         {
             "model.generator.n_classes": 1,
             "model.discriminator.channels": 3,
-            "model.loss._target_": "src.losses.Relativistic",
+            "model.loss._target_": "src.models.gan.losses.Relativistic",
             "model.schedules.lr.points": [[600_000, 1.0], [1_200_000, 0.0]],
             "callbacks.best_checkpoint.monitor": "val/kl",
         },

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from src.build import ready_data
-from src.config import compose_in
+from src.configuration.build import ready_data
+from src.configuration.prepare import compose_in
 from src.errors import InputError
 from src.evaluate import Findings, Subject, evaluate, from_file, keep_in_run
 from src.generate import generate, load_gan, sample

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from src.checkpoints import load_checkpoint
+from src.runs.checkpoints import load_checkpoint
 from tests.callbacks.test_quality import measure_again
 from tests.conftest import BARS
 

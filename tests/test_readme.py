@@ -14,13 +14,13 @@ import torch
 import yaml
 
 import src.generate
-import src.losses
+import src.models.gan.losses
 import src.train
-from src.build import build_model
-from src.config import compose_in
-from src.losses import Logits
+from src.configuration.build import build_model
+from src.configuration.prepare import compose_in
+from src.configuration.schema import accepted
 from src.metrics.panel import require_enough
-from src.schema import accepted
+from src.models.gan.losses import Logits
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -67,7 +67,7 @@ def node(path: str) -> dict[str, object]:
 
 
 def test_the_loss_is_the_minimax_game() -> None:
-    loss = module("src/losses.py", **vars(src.losses)).Minimax()
+    loss = module("src/models/gan/losses.py", **vars(src.models.gan.losses)).Minimax()
     logits = Logits(real=torch.tensor([0.5]), fake=torch.tensor([-0.25], requires_grad=True))
     (slope,) = torch.autograd.grad(loss.generator(logits), logits.fake)
     (opposite,) = torch.autograd.grad(loss.discriminator(logits), logits.fake)
@@ -96,7 +96,7 @@ def test_each_yaml_names_what_the_snippet_defines(path: str) -> None:
     arguments = node(path)
     file, _, name = str(arguments.pop("_target_")).rpartition(".")
     source = file.replace(".", "/") + ".py"
-    names = vars(src.losses) if source == "src/losses.py" else {}
+    names = vars(src.models.gan.losses) if source == "src/models/gan/losses.py" else {}
     assert set(arguments) <= set(accepted(getattr(module(source, **names), name)))
 
 

@@ -18,15 +18,15 @@ from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from src.build import build_datamodule, build_model
 from src.callbacks.samples import SampleGrid
-from src.checkpoints import load_checkpoint
-from src.command_line import CONFIGS
-from src.config import compose_in
+from src.configuration.build import build_datamodule, build_model
+from src.configuration.command_line import CONFIGS
+from src.configuration.prepare import compose_in
 from src.errors import InputError
 from src.generate import choose_labels, generate, load_gan, sample
-from src.models.gan import ConditionalGAN
-from src.terminal import setting, show
+from src.models.gan.model import ConditionalGAN
+from src.reports.terminal import setting, show
+from src.runs.checkpoints import load_checkpoint
 from src.train import report, train
 from tests.conftest import Compose
 

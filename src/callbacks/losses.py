@@ -12,9 +12,9 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from typing_extensions import override
 
-from src.callbacks.curves import draw_curves
-from src.callbacks.stop import is_cut
 from src.errors import InputError
+from src.reports.curves import draw_curves
+from src.runs.limits import is_cut
 
 PLAYERS = "g_loss", "d_loss"
 Means = dict[str, float]

@@ -12,7 +12,7 @@ from src.images import Labelled
 from src.metrics.cache import Row
 from src.metrics.judges import Judges, NoJudgesError
 from src.metrics.modes import count_modes, count_once, digit_judges, read_modes
-from src.models.gan import ConditionalGAN
+from src.models.gan.model import ConditionalGAN
 
 
 class Modes(Quality):

@@ -16,10 +16,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from src.callbacks.losses import publish
-from src.callbacks.stop import is_cut
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
-from src.figures import draw_quality
 from src.files import write_atomically
 from src.images import Labelled
 from src.metrics.cache import Row, md5_of_data
@@ -34,8 +32,10 @@ from src.metrics.judges import (
 )
 from src.metrics.panel import quick
 from src.metrics.real import quick_floor, read_once
-from src.models.gan import ConditionalGAN
+from src.models.gan.model import ConditionalGAN
 from src.networks.classifier import Classifier
+from src.reports.figures import draw_quality
+from src.runs.limits import is_cut
 
 log = logging.getLogger(__name__)
 

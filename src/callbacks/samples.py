@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from typing_extensions import override
 
 from src.images import grid
-from src.models.gan import ConditionalGAN
+from src.models.gan.model import ConditionalGAN
 
 
 class SampleGrid(Callback):

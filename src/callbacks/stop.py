@@ -10,18 +10,11 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from typing_extensions import override
 
-from src.terminal import command
+from src.reports.terminal import command
+from src.runs.limits import is_cut
 
 log = logging.getLogger(__name__)
 SIGNALS = signal.SIGINT, signal.SIGTERM
-
-
-def is_cut(trainer: pl.Trainer) -> bool:
-    """Whether max_steps, max_time or a callback has ended an epoch before its last batch."""
-    epochs: Any = trainer.fit_loop.epoch_progress.current
-    batches = trainer.fit_loop.epoch_loop.batch_progress
-    are_left = not batches.is_last_batch and batches.current.ready < trainer.num_training_batches
-    return epochs.processed == epochs.ready and are_left
 
 
 class StopOnSignal(Callback):

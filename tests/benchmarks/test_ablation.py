@@ -19,8 +19,8 @@ from benchmarks.ablation import (
     spread,
     summarize,
 )
-from src.build import build_model
-from src.config import compose_in, plain
+from src.configuration.build import build_model
+from src.configuration.prepare import compose_in, plain
 from src.errors import InputError
 from tests.conftest import Compose
 

@@ -20,7 +20,7 @@ from benchmarks.speedrun import (
     when,
 )
 from src.compare import read_curve
-from src.config import plain
+from src.configuration.prepare import plain
 from src.errors import InputError
 from tests.conftest import Compose
 

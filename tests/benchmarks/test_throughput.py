@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.throughput import bare_step, first_step, with_torchs_layers
-from src.build import build_model
+from src.configuration.build import build_model
 from src.images import to_float
 from tests.conftest import Compose
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from benchmarks.throughput import bare_step
 from benchmarks.variants import EQUAL, OTHER, UNCHANGED, Variant, generation, race, timer
-from src.build import build_model
+from src.configuration.build import build_model
 from src.datamodules.batches import InMemoryDataset
 from src.images import Labelled, to_float
-from src.models.gan import MakeOptimizer
+from src.models.gan.model import MakeOptimizer
 from tests.conftest import Compose
 
 LEARNING = EQUAL | {name: OTHER[name] for name in ("finite differences", "no label matching")}

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from src.build import build_datamodule, build_model
 from src.callbacks.modes import Modes
-from src.config import compose_in
+from src.configuration.build import build_datamodule, build_model
+from src.configuration.prepare import compose_in
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.generate import load_gan

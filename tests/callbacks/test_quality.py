@@ -11,10 +11,9 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from src.build import build_datamodule
 from src.callbacks.quality import BestCheckpoint
-from src.checkpoints import load_checkpoint
-from src.config import compose_in
+from src.configuration.build import build_datamodule
+from src.configuration.prepare import compose_in
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.generate import load_gan
@@ -22,6 +21,7 @@ from src.images import Labelled
 from src.metrics.footing import rows_like
 from src.metrics.judges import load_judges
 from src.metrics.panel import quick
+from src.runs.checkpoints import load_checkpoint
 from src.train import train
 from tests.conftest import BARS, Compose
 

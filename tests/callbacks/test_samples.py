@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.build import build_model
 from src.callbacks.samples import SampleGrid, write_film
+from src.configuration.build import build_model
 from tests.conftest import Compose
 
 

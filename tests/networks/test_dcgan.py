@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from src.errors import InputError
-from src.models.gan import mixes_samples
 from src.networks.dcgan import Discriminator, Generator
+from src.networks.facts import mixes_samples
 from src.networks.layers import MinibatchStd
 from tests.networks.slopes import influences, slopes
 

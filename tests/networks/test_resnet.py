@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import InputError
-from src.models.gan import mixes_samples
+from src.networks.facts import mixes_samples
 from src.networks.resnet import Discriminator, Generator, ResidualBlock, down
 from tests.networks.slopes import influences, slopes
 

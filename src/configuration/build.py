@@ -1,0 +1,152 @@
+"""From the configuration to objects: the only caller of Hydra's ``instantiate``."""
+
+import sys
+from collections.abc import Sequence
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import (
+    Callback,
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    ModelCheckpoint,
+)
+from pytorch_lightning.loggers import Logger
+
+from src.callbacks.losses import LossRecord
+from src.callbacks.progress import make_progress
+from src.callbacks.quality import Quality
+from src.callbacks.stop import StopOnSignal
+from src.configuration.devices import choose_devices, n_gpus
+from src.configuration.prepare import plain
+from src.datamodules.in_memory import InMemoryDataModule
+from src.errors import InputError
+from src.models.gan.model import ConditionalGAN
+from src.runs.checkpoints import AtomicCheckpointIO
+
+PRECISIONS = "32", "32-true", "bf16", "bf16-mixed"
+PARTS = signature(ConditionalGAN).parameters
+
+
+def make(node: DictConfig) -> Any:
+    """Instantiate; a mistake that the object itself reports comes out as it was raised."""
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        match error.__cause__:
+            case InputError() as cause:
+                raise cause from None
+            case ImportError() | MisconfigurationException() as cause:
+                raise InputError(f"{node.get('_target_')} cannot be used: {cause}") from error
+        raise
+
+
+def build_model(cfg: DictConfig) -> ConditionalGAN:
+    """The GAN, with the whole configuration and its size as its hyper-parameters."""
+    model = make(cfg.model)
+    # A checkpoint may be older than a part, which is then absent.
+    parts = {part: model[part] for part in PARTS if part in model}
+    gan = ConditionalGAN(**parts, seed=cfg.seed)
+    gan.save_hyperparameters(plain(cfg) | size(gan))
+    return gan
+
+
+def size(gan: ConditionalGAN) -> dict[str, int]:
+    total = sum(weight.numel() for weight in gan.parameters())
+    trainable = sum(weight.numel() for weight in gan.parameters() if weight.requires_grad)
+    return {
+        "model/params_total": total,
+        "model/params_trainable": trainable,
+        "model/params_not_trainable": total - trainable,
+    }
+
+
+def build_datamodule(cfg: DictConfig) -> pl.LightningDataModule:
+    return make(cfg.datamodule)
+
+
+def ready_data(cfg: DictConfig) -> InMemoryDataModule:
+    """The data module with its data fetched and divided, for tasks that need no trainer."""
+    datamodule = build_datamodule(cfg)
+    if not isinstance(datamodule, InMemoryDataModule):
+        raise InputError(
+            f"{cfg.datamodule['_target_']} does not hold its images in memory, which task=evaluate "
+            "and task=train_judge need: derive it from InMemoryDataModule"
+        )
+    datamodule.prepare_data()
+    datamodule.setup("test")
+    return datamodule
+
+
+def build_callbacks(cfg: DictConfig, *, bar: bool) -> list[Callback]:
+    """Those that every run has, then those of the ``callbacks`` group."""
+    run_dir = Path(cfg.run_dir)
+    record = LossRecord(run_dir)
+    always = [record, make_progress(record, bar=bar), StopOnSignal(run_dir)]
+    return [*always, *map(make, cfg.callbacks.values())]
+
+
+def require_workable(callbacks: Sequence[Callback]) -> None:
+    """Refuse what Lightning would only refuse in the first epoch."""
+    rare = {
+        f"val/{name}": each.every_n_epochs
+        for each in callbacks
+        if isinstance(each, Quality) and each.every_n_epochs > 1
+        for name in each.measured
+    }
+    for each in callbacks:
+        if isinstance(each, EarlyStopping) and each.strict and each.monitor in rare:
+            raise InputError(
+                f"EarlyStopping looks for {each.monitor} in every epoch, but it is measured in one "
+                f"of {rare[each.monitor]}: type callbacks.quality.every_n_epochs=1, or, with the "
+                "options of EarlyStopping, strict: false"
+            )
+        if isinstance(each, GradientAccumulationScheduler):
+            raise InputError(
+                "GradientAccumulationScheduler does not work with two players, each of which steps "
+                "on every batch: leave it out, and type a larger datamodule.batch_size"
+            )
+
+
+def build_loggers(cfg: DictConfig) -> list[Logger]:
+    return [make(node) for node in cfg.logger.values()]
+
+
+def build_trainer(cfg: DictConfig) -> pl.Trainer:
+    arguments = trainer_arguments(cfg, available=n_gpus())
+    arguments.setdefault("enable_progress_bar", sys.stdout.isatty())
+    callbacks = build_callbacks(cfg, bar=arguments["enable_progress_bar"])
+    require_workable(callbacks)
+    saves = any(isinstance(each, ModelCheckpoint) for each in callbacks)
+    defaults: dict[str, Any] = {"enable_checkpointing": saves, "plugins": [AtomicCheckpointIO()]}
+    loggers = build_loggers(cfg)
+    try:
+        return pl.Trainer(**defaults | arguments, callbacks=callbacks, logger=loggers)
+    except (MisconfigurationException, ValueError) as error:
+        raise InputError(f"the trainer cannot be built: {error}") from error
+
+
+def trainer_arguments(cfg: DictConfig, *, available: int) -> dict[str, Any]:
+    """The ``trainer`` group with ``gpus`` translated, on a machine with ``available`` GPUs."""
+    arguments = plain(cfg.trainer)
+    if (precision := arguments.get("precision")) is not None and str(precision) not in PRECISIONS:
+        raise InputError(
+            f"trainer.precision={precision} is not allowed, for 16-mixed overflows in a GAN, and "
+            "images and losses are in float32: type bf16-mixed or 32"
+        )
+    if arguments.get("limit_train_batches") == 0:
+        raise InputError("trainer.limit_train_batches=0 trains nothing: type 1 or more")
+    names = "accelerator", "devices", "strategy"
+    explicit = {name: arguments.pop(name, None) for name in names}
+    devices = choose_devices(arguments.pop("gpus"), available=available, **explicit)
+    if devices["strategy"] != "auto" and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise InputError("-m runs one device per job: type trainer.gpus=1, or a run without -m")
+    return arguments | devices

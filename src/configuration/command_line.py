@@ -1,0 +1,201 @@
+"""The command line before Hydra sees it: old spellings, ``resume``, and one folder per torchrun."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from difflib import get_close_matches
+from pathlib import Path
+
+import yaml
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+
+from src.configuration.resolvers import unused
+from src.errors import InputError
+from src.reports.terminal import quoted, setting, unquoted
+from src.runs.folders import RECORD, newest_run
+
+wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+CONFIGS = Path(__file__).parents[2] / "configs"
+RESUMED = "hydra.job.id=resumed"  # marks a line whose ``resume`` is translated
+
+
+def translate(arguments: Sequence[str]) -> list[str]:
+    """Rewrite the user's overrides so that Hydra takes them all and the schema judges them.
+
+    ``GROUP=null`` and ``~GROUP`` become ``GROUP=none`` (Hydra takes only names there),
+    ``key=value`` becomes ``++key=value`` (a key that Hydra does not know reaches the schema, which
+    names the nearest), and ``resume=RUN`` becomes what is recorded in RUN, in the same folder.
+    A translated line translates to itself: processes that a run starts read it again.
+    """
+    if {"-sc", "--shell-completion"} & set(arguments):
+        return list(arguments)
+    arguments = resume(in_torchrun_s_folder(arguments))
+    arguments = [argument.removeprefix("++") for argument in arguments]
+    # Python's argparse takes no flag between overrides.
+    arguments.sort(key=lambda argument: argument not in ("-m", "--multirun"))
+    return [*filter(None, map(translate_one, arguments))]
+
+
+def translate_one(argument: str) -> str:
+    key, equals, value = argument.removeprefix("~").partition("=")
+    group = key.partition("@")[0]
+    if not re.fullmatch(r"[A-Za-z_][\w./@]*", key) or key.startswith("hydra"):
+        return argument
+    if not (CONFIGS / group).is_dir():
+        return f"++{argument}" if equals and argument[0] != "~" else argument
+    if value not in ("null", "None") and argument[0] != "~":
+        return argument
+    if (CONFIGS / group / "none.yaml").is_file():
+        return f"{key}=none"
+    if group in ("experiment", "hparams_search"):
+        return ""
+    raise InputError(f"{argument} leaves nothing to run with: choose one of {options(group)}")
+
+
+def options(group: str) -> str:
+    return ", ".join(sorted(path.stem for path in (CONFIGS / group).glob("*.yaml")))
+
+
+def typed(key: str, arguments: Sequence[str]) -> str | None:
+    """The last value given to ``key``, without quotes; None for none, and for null."""
+    values = [value for name, _, value in (each.partition("=") for each in arguments)
+              if name.lstrip("+") == key]  # fmt: skip
+    value = unquoted(values[-1]) if values else "null"
+    return None if value == "null" else value
+
+
+def resume(arguments: Sequence[str]) -> list[str]:
+    """Prepend what RUN was started with, if ``resume=RUN`` is among the arguments."""
+    name = typed("resume", arguments)
+    if name is None or RESUMED in arguments:
+        return list(arguments)
+    if typed("hydra.run.dir", arguments) is not None:
+        raise InputError(
+            f"resume={name} goes on in its own folder: leave hydra.run.dir out, or go on in "
+            f"another one with the options of that run and {setting('ckpt', name)}"
+        )
+    run = find_run(name)
+    rest = [line for line in arguments if not is_resume(line)]
+    recorded = yaml.safe_load((run / RECORD).read_text())
+    if not isinstance(recorded, list):
+        raise InputError(f"{run / RECORD} does not say what {run} was started with: start anew")
+    kept = [line for line in recorded if not is_resume(line)]
+    require_own_record(kept, rest=rest, run=run)
+    # A job of a search goes on alone.
+    hydra = [f"hydra.run.dir={quoted(run)}", "hydra.mode=RUN", RESUMED]
+    # What follows ``resume`` was typed, and may name what a record may not (see prepare.py).
+    return [*kept, f"++resume={quoted(run)}", *rest, *hydra]
+
+
+def require_own_record(recorded: Sequence[str], *, rest: Sequence[str], run: Path) -> None:
+    """Refuse what would have Hydra itself read files from elsewhere, or call what they name.
+
+    Nothing of that is in the record of an honest run, and Hydra would act before any check.
+    """
+    trusted = [line.removeprefix("++") for line in rest]
+    for line in recorded:
+        key, _, value = line.partition("=")
+        is_group = (CONFIGS / key.lstrip("+~").partition("@")[0]).is_dir()
+        is_path = is_group and re.search(r"[/\\$]", value)
+        is_hydra = re.search(r"^[+~]*-|(?<![\w.])hydra\b", key)
+        if (is_path or is_hydra) and line.removeprefix("++") not in trusted:
+            raise InputError(
+                f"{run} has {line} on record, which can run code from elsewhere: if you trust it, "
+                "type it again beside resume"
+            )
+
+
+def is_resume(argument: str) -> bool:
+    return argument.lstrip("+").startswith("resume=")
+
+
+def find_run(name: str) -> Path:
+    """The run folder that ``resume=name`` means."""
+    run = newest_run(Path.cwd() / "logs") if name == "latest" else Path(name).absolute()
+    if not (run / RECORD).is_file():
+        raise InputError(f"resume={name} is not a run folder: name one, or type resume=latest")
+    return run
+
+
+def in_torchrun_s_folder(arguments: Sequence[str]) -> list[str]:
+    """The arguments of one of ``torchrun``'s processes, which share the folder of rank 0.
+
+    What torchrun starts again resumes the run that the first attempt began there.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return list(arguments)
+    rank = int(os.environ["RANK"])
+    others = [*arguments, *([f"hydra.job.name=train_ddp_process_{rank}"] if rank else [])]
+    if typed("resume", arguments) is not None:
+        return others
+    named = typed("hydra.run.dir", arguments)
+    folder, is_ours = folder_of_rank_zero(rank, named)
+    if is_ours and os.environ["TORCHELASTIC_RESTART_COUNT"] != "0" and (folder / RECORD).is_file():
+        return [
+            *(line for line in others if "hydra.run.dir=" not in line),
+            f"resume={quoted(folder)}",
+        ]
+    return [*others, *([] if named else [f"hydra.run.dir={folder}"])]
+
+
+def folder_of_rank_zero(rank: int, named: str | None) -> tuple[Path, bool]:
+    """The folder of all attempts of this torchrun, and whether it held no run before the first."""
+    # Here, because importing torch takes seconds that other starts can spare.
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    port = int(os.environ["MASTER_PORT"])
+    store = TCPStore(os.environ["MASTER_ADDR"], port, is_master=False)
+    if rank == 0 and not store.check(["run_folder"]):
+        now = datetime.now().astimezone()
+        folder = named or unused(f"logs/runs/{now:%Y-%m-%d/%H-%M-%S}")
+        store.set("run_is_ours", str(not (Path(folder) / RECORD).exists()))
+        store.set("run_folder", folder)
+    folder = store.get("run_folder").decode()
+    return Path(folder), store.get("run_is_ours") == b"True"
+
+
+@contextmanager
+def hydra_raises() -> Iterator[None]:
+    """Have Hydra raise its errors instead of printing them, until the task starts."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        report_errors_again()
+
+
+def report_errors_again() -> None:
+    os.environ["HYDRA_FULL_ERROR"] = "1" if wants_traceback else "0"
+
+
+@contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """Report a mistake in one sentence and exit with 1; HYDRA_FULL_ERROR=1 asks for a traceback."""
+    try:
+        yield
+    except (InputError, HydraException, OSError) as error:
+        if wants_traceback:
+            raise
+        sys.stderr.write(f"error: {sentence(error)}\n")
+        raise SystemExit(1) from None
+
+
+def sentence(error: Exception) -> str:
+    match error:
+        case MissingConfigException(missing_cfg_file=str(name)) if "/" in name:
+            group, _, choice = name.rpartition("/")
+            known = options(group)
+            nearest = get_close_matches(Path(choice).stem, known.split(", "), n=1, cutoff=0.5)
+            guess = f"did you mean {nearest[0]}? " if nearest else ""
+            return f"there is no {group}={choice}: {guess}choose one of {known}"
+        case OverrideParseException(override=str(override)):
+            return f"{override.removeprefix('++')} is not KEY=VALUE: quote it, as in 'KEY=[1,2]'"
+        case OSError(strerror=str(reason), filename=str(name)):
+            return (
+                f"{name} cannot be used ({reason}): name another folder, as in hydra.run.dir=PATH"
+            )
+        case _:
+            return " ".join(str(error).split())

@@ -1,0 +1,76 @@
+"""What a configuration may compute: ``${part_of_run:0.5}``, ``${unused:FOLDER}``."""
+
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src.errors import InputError
+
+
+def part_of_run(share: float, *, _root_: DictConfig) -> int:
+    """The real images in this share of the run, on all devices, for schedules.
+
+    Of the shorter, where both ``trainer.max_epochs`` and ``max_steps`` limit it.
+    """
+    # Here, because importing torch takes seconds that other starts can spare.
+    from src.configuration.devices import n_processes
+
+    trainer: Any = OmegaConf.to_container(_root_.trainer, resolve=True)
+    per_batch = _root_.datamodule.batch_size * n_processes(**trainer)
+    per_step = per_batch * _root_.model.discriminator_steps
+    per_epoch = images_per_epoch(
+        _root_.datamodule.train_val_test_split[0],
+        per_batch=per_batch,
+        per_step=per_step,
+        limit=trainer.get("overfit_batches") or trainer.get("limit_train_batches"),
+    )
+    limits = [(trainer.get("max_epochs"), per_epoch), (trainer.get("max_steps"), per_step)]
+    lengths = [n * size for n, size in limits if n is not None and n >= 0]
+    if not lengths:
+        raise InputError(
+            "model.schedules end with the run, which has no end: type trainer.max_epochs=N, or "
+            "model/schedules=none"
+        )
+    return int(share * min(lengths))
+
+
+def images_per_epoch(
+    n_images: int, *, per_batch: int, per_step: int, limit: int | float | None
+) -> int:
+    """Those of the generator's steps; Lightning's ``limit`` is a number of batches, or a share.
+
+    A remainder below a hundredth counts too: the recipes were measured with it.
+    """
+    batches = n_images // per_batch
+    if limit is not None:
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    seen = batches * per_batch // per_step * per_step
+    return seen if 0 < seen < 0.99 * n_images else n_images
+
+
+def unused(folder: str) -> str:
+    """Make ``folder``, or ``folder-2`` and so on: one that no other process has or will get.
+
+    Where none can be made it is returned as it is, so that Hydra, which makes it too, says why.
+    """
+    try:
+        Path(folder).parent.mkdir(parents=True, exist_ok=True)
+        return next(filter(is_made, chain([folder], (f"{folder}-{n}" for n in count(2)))))
+    except OSError:
+        return folder
+
+
+def is_made(folder: str) -> bool:
+    """Whether this very call has made it."""
+    try:
+        Path(folder).mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+OmegaConf.register_new_resolver("part_of_run", part_of_run, replace=True)
+# Hydra reads a run's folder several times, and in each job of a sweep.
+OmegaConf.register_new_resolver("unused", unused, use_cache=True, replace=True)

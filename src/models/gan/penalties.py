@@ -1,0 +1,136 @@
+"""Gradient penalties on a critic's input; each returns one value per sample, (N,).
+
+A ``paired`` penalty mixes each real image with the generated image at the same place in the
+batch: the two then share their label. ``reads`` says what a penalty takes from the loss's forward
+pass: nothing but its images, the logits, or slopes through them.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.utils.parametrize import ParametrizationList
+
+from src.errors import InputError
+from src.images import Labelled, Scored
+
+Critic = Callable[[Tensor, Tensor], Tensor]  # images (N, C, H, W), labels (N,) -> logits (N,)
+
+
+Reads = Literal["images", "logits", "slopes"]
+
+
+class Penalty(Protocol):
+    @property
+    def paired(self) -> bool: ...
+    @property
+    def reads(self) -> Reads: ...
+    def __call__(self, critic: Critic, *, real: Scored, fake: Scored) -> Tensor: ...
+
+
+def input_gradients(critic: Critic, images: Tensor, labels: Tensor) -> Tensor:
+    """Gradient of each image's own logit with respect to that image, flattened to (N, C*H*W)."""
+    images = images.detach().requires_grad_()
+    # Summing is exact only while no logit depends on another image: no batch norm in the critic.
+    (gradients,) = torch.autograd.grad(critic(images, labels).sum(), images, create_graph=True)
+    return gradients.flatten(1)
+
+
+@dataclass(frozen=True)
+class ZeroCentered:
+    """R1 (real) or R2 (fake images): weight / 2 * ||grad D||^2 (arXiv:1801.04406, eqs. 9, 10)."""
+
+    weight: float
+    at: Literal["real", "fake"]
+    paired: ClassVar[bool] = False
+    reads: ClassVar[Reads] = "images"
+
+    def __call__(
+        self, critic: Critic, *, real: Labelled | Scored, fake: Labelled | Scored
+    ) -> Tensor:
+        batch = real if self.at == "real" else fake
+        slopes = input_gradients(critic, batch.images, batch.labels)
+        return self.weight / 2 * slopes.square().sum(dim=1)
+
+
+@dataclass(frozen=True)
+class ZeroCenteredPair:
+    """R1 + R2 of one weight from the loss's own logits: no forward pass, one backward pass."""
+
+    weight: float
+    paired: ClassVar[bool] = False
+    reads: ClassVar[Reads] = "slopes"
+
+    def __call__(self, critic: Critic, *, real: Scored, fake: Scored) -> Tensor:
+        logits, images = torch.cat([real.logits, fake.logits]), [real.images, fake.images]
+        # Exact only while no logit depends on another image, as in ``input_gradients``.
+        slopes = torch.autograd.grad(logits.sum(), images, create_graph=True)
+        at_real, at_fake = (each.flatten(1).square().sum(dim=1) for each in slopes)
+        return self.weight / 2 * (at_real + at_fake)
+
+
+@dataclass(frozen=True)
+class FiniteDifference:
+    """R1 or R2 without double backward: weight / (2 sigma^2) * (D(x + sigma eps) - D(x))^2.
+
+    To first order in sigma, the mean over eps ~ N(0, I) is ``ZeroCentered``'s (Seaweed-APT,
+    arXiv:2501.08316). The critic must give an image one logit however often it is asked, as
+    ``require_repeatable`` checks.
+    """
+
+    weight: float
+    at: Literal["real", "fake"]
+    sigma: float = 0.05
+    paired: ClassVar[bool] = False
+    reads: ClassVar[Reads] = "logits"
+
+    def __post_init__(self) -> None:
+        if self.sigma <= 0:
+            raise InputError(f"sigma={self.sigma} is not allowed: type a number above 0")
+
+    def __call__(self, critic: Critic, *, real: Scored, fake: Scored) -> Tensor:
+        images, labels, logits, _ = real if self.at == "real" else fake
+        images = images.detach()
+        nearby = critic(images + self.sigma * torch.randn_like(images), labels)
+        return self.weight / (2 * self.sigma**2) * (nearby - logits).square()
+
+
+def require_repeatable(critic: nn.Module, penalties: Iterable[Penalty]) -> None:
+    """Refuse to compare two logits of an image where each look at it gives another.
+
+    Raises:
+        InputError: naming the layer that does.
+    """
+    found = [type(part).__name__ for part in critic.modules() if answers_anew(part)]
+    if found and any(penalty.reads == "logits" for penalty in penalties):
+        raise InputError(
+            f"finite differences need a discriminator that gives an image the same logit twice, "
+            f"and {found[-1]} in it does not: type model/penalties=[r1,r2]"
+        )
+
+
+def answers_anew(part: nn.Module) -> bool:
+    if isinstance(part, _DropoutNd):
+        return part.p > 0
+    return isinstance(part, (_BatchNorm, ParametrizationList))  # whose power iteration moves on
+
+
+@dataclass(frozen=True)
+class Interpolated:
+    """WGAN-GP: weight * (||grad D(x)|| - 1)^2 on real-fake segments (arXiv:1704.00028, eq. 3)."""
+
+    weight: float = 10.0
+    paired: ClassVar[bool] = True
+    reads: ClassVar[Reads] = "images"
+
+    def __call__(
+        self, critic: Critic, *, real: Labelled | Scored, fake: Labelled | Scored
+    ) -> Tensor:
+        share = torch.rand(len(real.images), 1, 1, 1, device=real.images.device)
+        images = torch.lerp(fake.images, real.images, share.to(real.images.dtype))
+        norms = input_gradients(critic, images, real.labels).norm(dim=1)
+        return self.weight * (norms - 1).square()

@@ -1,0 +1,85 @@
+"""What players may minimize besides the adversarial loss: real and fake images to values.
+
+A term needs a method of the discriminator: it calls ``features``, but ``classify`` is called for
+it, where the loss's logits come from. A ``paired`` term compares real and fake images of the same
+labels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.errors import InputError
+from src.images import Labelled, Scored
+
+
+class Term(Protocol):
+    """Both methods return values, per sample (N,) or one, whose mean is added to the loss."""
+
+    paired: ClassVar[bool]
+    needs: ClassVar[str]
+
+    def discriminator(self, network: Any, *, real: Scored, fake: Scored) -> Tensor: ...
+    def generator(self, network: Any, *, real: Labelled, fake: Scored) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class FeatureMatching:
+    """The generator's: ||mean f(real) - mean f(fake)||^2 (arXiv:1606.03498, section 3.1).
+
+    Needs ``features(images, labels)``, (N, ...).
+    """
+
+    weight: float = 1.0
+    paired: ClassVar[bool] = True
+    needs: ClassVar[str] = "features"
+
+    def discriminator(self, network: Any, *, real: Scored, fake: Scored) -> Tensor:
+        return torch.zeros((), device=real.images.device)
+
+    def generator(self, network: Any, *, real: Labelled, fake: Scored) -> Tensor:
+        with torch.no_grad():
+            target = network.features(real.images, real.labels).float().mean(dim=0)
+        gap = network.features(fake.images, fake.labels).float().mean(dim=0) - target
+        return self.weight * gap.square().sum()
+
+
+@dataclass(frozen=True)
+class AuxiliaryClassifier:
+    """Both players': the cross-entropy L_C of the labels (AC-GAN, arXiv:1610.09585, section 3).
+
+    Without ``fakes`` the discriminator learns it from real images alone. With a projection, whose
+    class logits are its own, one embedding then does what arXiv:2108.09016 calls data matching and
+    label matching, and has two for.
+
+    Needs ``classify(images, labels)``: the logits, and logits (N, K) of the classes.
+    """
+
+    weight: float = 1.0
+    fakes: bool = True
+    paired: ClassVar[bool] = False
+    needs: ClassVar[str] = "classify"
+
+    def discriminator(self, network: Any, *, real: Scored, fake: Scored) -> Tensor:
+        return self.misread(real) + self.misread(fake) if self.fakes else self.misread(real)
+
+    def generator(self, network: Any, *, real: Labelled, fake: Scored) -> Tensor:
+        return self.misread(fake)
+
+    def misread(self, batch: Scored) -> Tensor:
+        assert batch.class_logits is not None
+        return self.weight * F.cross_entropy(batch.class_logits, batch.labels, reduction="none")
+
+
+def require_methods(discriminator: nn.Module, terms: Mapping[str, Term]) -> None:
+    for name, term in terms.items():
+        if not callable(getattr(discriminator, term.needs, None)):
+            raise InputError(
+                f"model.terms.{name} needs a discriminator with a method {term.needs}, which "
+                f"{type(discriminator).__name__} is without: choose another with "
+                f"model/discriminator=NAME, or type ~model.terms.{name}"
+            )

@@ -1,0 +1,82 @@
+"""Checkpoint files: written whole or not at all, loaded without unpickling code."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from typing_extensions import override
+
+from src.errors import InputError
+from src.files import write_atomically
+from src.reports.terminal import command
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, flushes to disk, then renames: a kill leaves the old file whole.
+
+    Lightning's own way goes through the system's temporary folder, which is often on another
+    disk, where the last move is a copy.
+    """
+
+    @override
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        path = Path(path)
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, content.getvalue())
+        except OSError as error:
+            raise InputError(
+                f"checkpoint {path} could not be written ({error.strerror}); earlier checkpoints "
+                f"are untouched: free some space, then type {command(resume=path.parent.parent)}"
+            ) from error
+
+    @override
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove one local file: which, a checkpoint that was continued from may have said.
+
+        Lightning's own way removes whole folders, and takes "local:///home" for an address that it
+        need not look for among the run's files.
+        """
+        if Path(path).suffix == ".ckpt":
+            Path(path).unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of this project onto the CPU, tensors and plain containers only."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what foreign bytes unpickle to is anybody's guess
+        raise InputError(
+            f"ckpt={path} cannot be read: the file is truncated or is not a checkpoint; "
+            "name another one (best-*.ckpt lie beside last.ckpt)"
+        ) from error
+    match checkpoint:
+        case {"hyper_parameters": {"model": dict()}, "state_dict": dict()}:
+            return dict(checkpoint)
+        case _:
+            raise InputError(
+                f"ckpt={path} was not written by this project: name a file that task=train has left"
+            )
+
+
+def require_same_model(checkpoint: dict[str, Any], model: dict[str, Any], *, path: Path) -> None:
+    """Refuse another ``model`` group, down to the learning rate, which resuming would ignore.
+
+    A group of parts that is newer than the checkpoint was empty then. ``cuda_graph`` changes only
+    the speed, and schedules that end with the run are stretched where it is.
+    """
+    saved = checkpoint["hyper_parameters"]["model"]
+    wanted = {key: value for key, value in model.items() if key not in ("cuda_graph", "schedules")}
+    changed = [key for key in wanted if saved.get(key, {}) != wanted[key]]
+    if changed:
+        key = changed[0]
+        raise InputError(
+            f"ckpt={path} was trained with model.{key}={saved.get(key, {})}, not {model[key]}: "
+            "repeat the options of that run, or type resume=RUN, which does so for you"
+        )

@@ -1,0 +1,35 @@
+"""Run folders, found by a short name."""
+
+from pathlib import Path
+
+from src.errors import InputError
+
+LAST = Path("checkpoints", "last.ckpt")
+RECORD = Path(".hydra", "overrides.yaml")  # what the run was started with
+
+
+def newest_run(logs: Path) -> Path:
+    """The run folder under ``logs`` with the newest ``last.ckpt``.
+
+    A start that was refused, or that ended before its first checkpoint, is none.
+    """
+    files = [*logs.glob(f"runs/*/*/{LAST}"), *logs.glob(f"multiruns/*/*/{LAST}")]
+    if not files:
+        raise InputError(
+            f"there is no run under {logs} with a checkpoint yet: name a folder, or train one first"
+        )
+    newest = max(files, key=lambda file: file.stat().st_mtime)
+    return logs.joinpath(*newest.relative_to(logs).parts[:3])
+
+
+def find_checkpoint(name: str, *, logs: Path) -> Path:
+    """The file that ``ckpt=name`` means: a file, a run folder's last one, or ``latest``."""
+    path = newest_run(logs) if name == "latest" else Path(name)
+    if path.is_dir():
+        path = path / LAST
+    if not path.is_file():
+        raise InputError(
+            f"ckpt={name} does not exist (looked for {path.absolute()}): "
+            "name a .ckpt file, a run folder, or type ckpt=latest"
+        )
+    return path

@@ -1,0 +1,74 @@
+"""What ends a run, and what to type so that it goes on."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import EarlyStopping, Timer
+
+
+def is_cut(trainer: pl.Trainer) -> bool:
+    """Whether max_steps, max_time or a callback has ended an epoch before its last batch."""
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    batches = trainer.fit_loop.epoch_loop.batch_progress
+    are_left = not batches.is_last_batch and batches.current.ready < trainer.num_training_batches
+    return epochs.processed == epochs.ready and are_left
+
+
+class Done(NamedTuple):
+    """What a run has behind it."""
+
+    epochs: int
+    steps: int
+    seconds: float
+
+
+def done_before(checkpoint: Mapping[str, Any]) -> Done:
+    """What was done when ``checkpoint`` was saved; the seconds only where ``max_time`` counts."""
+    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    timer = checkpoint.get("callbacks", {}).get("Timer", {"time_elapsed": {"train": 0.0}})
+    return Done(epochs, checkpoint["global_step"], timer["time_elapsed"]["train"])
+
+
+def done_by(trainer: pl.Trainer) -> Done:
+    """What is done after training."""
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    seconds = max((timer.time_elapsed() for timer in timers(trainer)), default=0.0)
+    return Done(epochs.processed - is_cut(trainer), trainer.global_step, seconds)
+
+
+def timers(trainer: pl.Trainer) -> list[Timer]:
+    """Of ``max_time`` or of the callbacks, with a duration."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    found = [each for each in callbacks if isinstance(each, Timer)]
+    return [timer for timer in found if timer.time_remaining() is not None]
+
+
+def unforeseen(trainer: pl.Trainer) -> list[str]:
+    """What may end training at a time that nobody knows before."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    stops = any(isinstance(each, EarlyStopping) for each in callbacks)
+    return ["trainer.max_time"] * bool(timers(trainer)) + ["EarlyStopping"] * stops
+
+
+def reached(trainer: pl.Trainer, done: Done) -> list[str]:
+    """The options that must be raised for ``trainer`` to train on, each with what is done."""
+    time = min((t.time_elapsed() + (t.time_remaining() or 0) for t in timers(trainer)), default=-1)
+    limits = {
+        f"trainer.max_epochs=N with more than {done.epochs}": (done.epochs, trainer.max_epochs),
+        f"trainer.max_steps=N with more than {done.steps}": (done.steps, trainer.max_steps),
+        f"trainer.max_time=DD:HH:MM:SS with more than {clock(done.seconds)}": (done.seconds, time),
+    }
+    return [
+        option
+        for option, (count, limit) in limits.items()
+        if limit is not None and 0 <= limit <= count
+    ]
+
+
+def clock(seconds: float) -> str:
+    """As ``trainer.max_time`` is typed, DD:HH:MM:SS."""
+    duration = timedelta(seconds=int(seconds))
+    hours, rest = divmod(duration.seconds, 3600)
+    return f"{duration.days:02}:{hours:02}:{rest // 60:02}:{rest % 60:02}"

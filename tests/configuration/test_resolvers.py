@@ -1,0 +1,69 @@
+"""Folders that no other process has or will get."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from src.configuration.command_line import CONFIGS
+from src.configuration.resolvers import unused
+
+
+def test_a_folder_that_is_taken_gets_a_number(tmp_path: Path) -> None:
+    wanted = str(tmp_path / "logs" / "12-00-00")
+    assert [unused(wanted) for _ in range(3)] == [wanted, f"{wanted}-2", f"{wanted}-3"]
+    assert len(list((tmp_path / "logs").iterdir())) == 3
+
+
+def test_starts_at_the_same_moment_never_share_a_folder(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(unused, [str(tmp_path / "logs" / "12-00-00")] * 40))
+    assert len(set(folders)) == 40
+
+
+@pytest.mark.parametrize("in_the_way", ["file", "dangling link"])
+def test_what_cannot_be_made_is_left_for_hydra_to_report(tmp_path: Path, in_the_way: str) -> None:
+    logs = tmp_path / "logs"
+    logs.touch() if in_the_way == "file" else logs.symlink_to(tmp_path / "unmounted")
+    assert unused(f"{logs}/runs/12-00-00") == f"{logs}/runs/12-00-00"
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose("config", overrides=[*overrides], return_hydra_config=True)
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+@pytest.mark.parametrize("task", ["train", "generate", "evaluate", "compare", "train_judge"])
+def test_two_commands_in_one_second_have_a_folder_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hydra.core.utils.datetime", FixedTime)
+    first, second = (composed(f"task={task}").hydra[kind] for _ in range(2))
+    taken = first.dir
+    assert second.dir == f"{taken}-2"
+    assert (first.dir, second.dir) == (taken, f"{taken}-2")  # however often it is read
+    assert Path(first.dir).is_dir()
+
+
+@pytest.mark.parametrize(
+    "typed", ["task=train", "task=generate", "hparams_search=mnist_grid", "hydra.run.dir=here"]
+)
+def test_a_folder_is_made_only_when_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    composed(typed)
+    assert not list(tmp_path.iterdir())
+
+
+class FixedTime:
+    @staticmethod
+    def now() -> "FixedTime":
+        return FixedTime()
+
+    def strftime(self, pattern: str) -> str:
+        return pattern.replace("%", "")
