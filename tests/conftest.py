@@ -1,20 +1,18 @@
 """The command line without a process: compose what a user types, in a temporary folder."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import DictConfig
 
 from src import train_judge
 from src.configuration.prepare import compose_in
 from src.datamodules.mnist import MNISTDataModule
 from src.datamodules.stacked_mnist import StackedMNISTDataModule
 from src.images import Labelled
-
-Compose = Callable[..., DictConfig]
+from tests.toys import BARS, Compose
 
 # The networks are tiny, and threads that wait for each other crawl on a busy machine.
 torch.set_num_threads(1)
@@ -26,10 +24,6 @@ def typed(tmp_path: Path) -> Compose:
     return partial(compose_in, tmp_path)
 
 
-# Enough of each class for every metric.
-BARS = ["datamodule=synthetic", "datamodule.train_val_test_split=[1500,700,700]"]
-
-
 @pytest.fixture(scope="session")
 def judged_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ``data_dir`` with judges of the synthetic bars, quickly trained; treat it as read-only."""
@@ -39,13 +33,6 @@ def judged_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cfg = compose_in(folder, "task=train_judge", *BARS, f"data_dir={folder}", "seed=0")
         train_judge.train_judge(cfg)
     return folder
-
-
-N_STACKED = 70  # validation triples, and test triples
-STACKED = [
-    "experiment=stacked_mnist", f"datamodule.train_val_test_split=[256,{N_STACKED},{N_STACKED}]",
-    f"callbacks.quality.n={N_STACKED}", "logger=csv", "ignore_warnings=true",
-]  # fmt: skip
 
 
 def numbered_digits(part: str) -> Labelled:

@@ -13,7 +13,7 @@ from src.datamodules.mnist import MNISTDataModule
 from src.errors import InputError
 from src.models.gan.augment import Translation
 from src.networks import mlp
-from tests.conftest import Compose
+from tests.toys import Compose
 
 HISTORICAL = {
     "seed": 12345,

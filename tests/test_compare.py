@@ -10,7 +10,7 @@ import pytest
 from src.compare import compare, experiment_of, read_run, summary, table, values
 from src.errors import InputError
 from src.metrics.panel import METRICS
-from tests.conftest import Compose
+from tests.toys import Compose
 
 POINT = {"fid_cnn": 2.0, "label_accuracy": 0.9, "coverage": 0.4}
 REAL = {f"real_{name}": value for name, value in POINT.items()}

@@ -22,7 +22,7 @@ from src.metrics.footing import in_turn
 from src.metrics.modes import count_modes, digit_judges, read_modes
 from src.metrics.panel import METRICS
 from src.train import train
-from tests.conftest import BARS, N_STACKED, STACKED, Compose
+from tests.toys import BARS, N_STACKED, STACKED, Compose
 
 N = 70  # per class
 

@@ -15,8 +15,7 @@ import pytest
 import torch
 
 from src.runs.checkpoints import load_checkpoint
-from tests.callbacks.test_quality import measure_again
-from tests.conftest import BARS
+from tests.toys import BARS, measure_again
 
 ROOT = Path(__file__).parents[1]
 RUN = [sys.executable, str(ROOT / "run.py")]

@@ -21,12 +21,8 @@ from src.configuration.prepare import compose_in
 from src.configuration.schema import accepted
 from src.metrics.panel import require_enough
 from src.models.gan.losses import Logits
+from tests.pages import PAGES, PYTHON, README, ROOT, TEXT
 
-ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
-PAGES = [README, *sorted(ROOT.glob("docs/*.md"))]
-TEXT = "\n".join(page.read_text() for page in PAGES)
-PYTHON = dict(re.findall(r"```python\n# ([\w/.]+)[^\n]*\n(.*?)```", TEXT, re.S))
 YAML = {
     path: (command, content)
     for path, command, content in re.findall(

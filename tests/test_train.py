@@ -28,7 +28,7 @@ from src.models.gan.model import ConditionalGAN
 from src.reports.terminal import setting, show
 from src.runs.checkpoints import load_checkpoint
 from src.train import report, train
-from tests.conftest import Compose
+from tests.toys import Compose
 
 EPOCHS, STEPS = 2, 8  # per epoch
 TINY = [

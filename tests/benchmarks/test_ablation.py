@@ -22,7 +22,7 @@ from benchmarks.ablation import (
 from src.configuration.build import build_model
 from src.configuration.prepare import compose_in, plain
 from src.errors import InputError
-from tests.conftest import Compose
+from tests.toys import Compose
 
 FLAGSHIP_OPTIONS = [
     "experiment=train_mnist_gan", "model.penalties.r1_r2.weight=0.3", "data_dir=data",

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from benchmarks import gpu
 from src.configuration.build import build_datamodule, build_model
 from src.configuration.prepare import compose_in
-from tests.models.gan.test_model import BATCH, LATENT, batches, make_gan
+from tests.toys import BATCH, LATENT, batches, make_gan
 
 
 def test_flops_of_a_step_are_those_of_its_matrix_products() -> None:

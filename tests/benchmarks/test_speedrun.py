@@ -22,7 +22,7 @@ from benchmarks.speedrun import (
 from src.compare import read_curve
 from src.configuration.prepare import plain
 from src.errors import InputError
-from tests.conftest import Compose
+from tests.toys import Compose
 
 PAGE = Path(__file__).parents[2] / "docs" / "speedrun.md"
 HERE = {"hardware": "a CPU, 2 cores", "torch": "2.15.0", "commit": "abc", "date": "2026-11-22"}

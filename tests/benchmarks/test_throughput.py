@@ -9,7 +9,7 @@ import torch
 from benchmarks.throughput import bare_step, first_step, with_torchs_layers
 from src.configuration.build import build_model
 from src.images import to_float
-from tests.conftest import Compose
+from tests.toys import Compose
 
 
 @pytest.mark.parametrize(

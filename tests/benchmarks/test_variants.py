@@ -13,7 +13,7 @@ from src.configuration.build import build_model
 from src.datamodules.batches import InMemoryDataset
 from src.images import Labelled, to_float
 from src.models.gan.model import MakeOptimizer
-from tests.conftest import Compose
+from tests.toys import Compose
 
 LEARNING = EQUAL | {name: OTHER[name] for name in ("finite differences", "no label matching")}
 del LEARNING["generator compiled"]  # which takes half a minute

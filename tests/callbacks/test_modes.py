@@ -18,7 +18,7 @@ from src.errors import InputError
 from src.generate import load_gan
 from src.metrics.modes import count_modes, digit_judges, read_modes
 from src.train import train
-from tests.conftest import BARS, N_STACKED, STACKED, Compose
+from tests.toys import BARS, N_STACKED, STACKED, Compose
 
 pytestmark = pytest.mark.usefixtures("digits")
 TINY = [*STACKED, "trainer.max_epochs=3", "callbacks.quality.every_n_epochs=2"]

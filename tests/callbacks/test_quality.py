@@ -12,18 +12,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from src.callbacks.quality import BestCheckpoint
-from src.configuration.build import build_datamodule
 from src.configuration.prepare import compose_in
-from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.generate import load_gan
-from src.images import Labelled
-from src.metrics.footing import rows_like
-from src.metrics.judges import load_judges
-from src.metrics.panel import quick
 from src.runs.checkpoints import load_checkpoint
 from src.train import train
-from tests.conftest import BARS, Compose
+from tests.toys import BARS, Compose, measure_again
 
 N = 800
 TINY = [
@@ -68,21 +62,6 @@ def test_it_reaches_the_loggers_on_the_common_axis_beside_real_images(run: Path)
             assert row[f"val/{name}"] == pytest.approx(kept[name])
             assert row[f"real/{name}"] == pytest.approx(kept[f"real_{name}"])
     assert logged[0]["real/fid_cnn"] < logged[0]["val/fid_cnn"] / 20
-
-
-def measure_again(run: Path, data_dir: Path, *, n: int) -> dict[str, float]:
-    """From the last checkpoint, in this process, without the callback."""
-    gan = load_gan(run / "checkpoints" / "last.ckpt")
-    latents = torch.randn(n, gan.latent_dim, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(n) % 10
-    judges = load_judges("synthetic", n_classes=10, channels=1, data_dir=data_dir)
-    datamodule = build_datamodule(compose_in(run, *BARS))
-    assert isinstance(datamodule, InMemoryDataModule)
-    datamodule.setup("fit")
-    fake = Labelled(gan.generate(latents, labels), labels)
-    counts = torch.full((10,), n // 10)
-    size = len(rows_like(datamodule.parts["train"].labels, counts))
-    return quick(judges.read(fake), judges.read(datamodule.parts["val"]), size=size)
 
 
 def test_the_averaged_generator_is_measured_on_the_validation_part(

@@ -8,7 +8,7 @@ from PIL import Image
 
 from src.callbacks.samples import SampleGrid, write_film
 from src.configuration.build import build_model
-from tests.conftest import Compose
+from tests.toys import Compose
 
 
 @pytest.mark.parametrize("channels", [1, 3])

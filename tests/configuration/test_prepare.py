@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from src.errors import InputError
-from tests.conftest import Compose
+from tests.toys import Compose
 
 
 @pytest.mark.parametrize(

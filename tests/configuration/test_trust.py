@@ -22,9 +22,8 @@ from src.evaluate import evaluate
 from src.generate import generate, load_gan
 from src.runs.checkpoints import load_checkpoint
 from src.train import checkpoint_to_continue, train
-from tests.conftest import Compose
-from tests.runs.test_checkpoints import Danger
-from tests.test_readme import PYTHON
+from tests.pages import PYTHON
+from tests.toys import Compose, Danger
 
 EVERY_PART = [
     "model=small_gan", "model/schedules=[burn_in,decay]", "model/penalties=[r1,fd_r2]",

@@ -11,7 +11,7 @@ from src.metrics.classify import (
     train_classifier,
 )
 from src.networks.classifier import Classifier
-from tests.metrics.test_panel import bars
+from tests.toys import bars
 
 
 def halves(n: int) -> Labelled:

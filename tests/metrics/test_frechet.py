@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from src.metrics.frechet import (
@@ -13,21 +12,7 @@ from src.metrics.frechet import (
     frechet_distance,
     frechet_per_class,
 )
-
-
-def normal(n: int, dim: int, *, seed: int) -> Tensor:
-    return torch.randn(n, dim, generator=torch.Generator().manual_seed(seed))
-
-
-class AsTheyAre(nn.Module):
-    """Features that are their own extractor."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.num_features = dim
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
+from tests.toys import AsTheyAre, normal
 
 
 def test_distance_of_a_gaussian_to_itself_is_zero() -> None:

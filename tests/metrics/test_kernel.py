@@ -5,7 +5,7 @@ import torch
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from src.metrics.kernel import kernel_distance, squared_mmd
-from tests.metrics.test_frechet import AsTheyAre, normal
+from tests.toys import AsTheyAre, normal
 
 
 @pytest.mark.filterwarnings("ignore:.*will save all extracted features")

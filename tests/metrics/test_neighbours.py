@@ -16,7 +16,7 @@ from src.metrics.neighbours import (
     share_nearer,
     spread_per_class,
 )
-from tests.metrics.test_frechet import normal
+from tests.toys import normal
 
 
 def naive(fake: Tensor, real: Tensor, k: int) -> Manifold:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.datamodules.synthetic import SyntheticDataModule
 from src.errors import InputError
 from src.images import Labelled
 from src.metrics.footing import rows_like
@@ -18,18 +17,9 @@ from src.metrics.panel import (
     require_enough,
 )
 from src.metrics.real import Real, judge_real
+from tests.toys import N_BARS, bars
 
-N = 700
-COUNTS = torch.full((10,), N // 10)
-
-
-def bars(*, seed: int) -> SyntheticDataModule:
-    datamodule = SyntheticDataModule(
-        train_val_test_split=[1_500, N, N],
-        img_size=28, channels=1, n_classes=10, seed=0, split_seed=seed,
-    )  # fmt: skip
-    datamodule.setup("test")
-    return datamodule
+COUNTS = torch.full((10,), N_BARS // 10)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +73,7 @@ def test_a_copier_is_caught_by_memorization_alone(real: Real, ideal_row: Row) ->
 def test_one_image_per_class_is_caught_by_variety_and_not_by_its_labels(
     real: Real, ideal: Labelled, ideal_row: Row
 ) -> None:
-    labels = torch.arange(N) % 10
+    labels = torch.arange(N_BARS) % 10
     chosen = torch.stack([ideal.images[ideal.labels == label][0] for label in range(10)])
     row = score(real, Labelled(chosen[labels], labels))
     assert row["diversity"] < 1e-3
@@ -107,7 +97,7 @@ def test_one_collapsed_class_shows_in_the_poorest(
 def test_shuffled_labels_are_caught_by_accuracy_and_classes_and_not_by_fid(
     real: Real, ideal: Labelled, ideal_row: Row
 ) -> None:
-    order = torch.randperm(N, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(N_BARS, generator=torch.Generator().manual_seed(0))
     row = score(real, Labelled(ideal.images, ideal.labels[order]))
     assert row["label_accuracy"] == pytest.approx(0.1, abs=0.05)
     assert row["intra_class_fid"] > 5 * ideal_row["intra_class_fid"]

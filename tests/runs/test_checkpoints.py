@@ -11,6 +11,7 @@ import torch
 
 from src.errors import InputError
 from src.runs.checkpoints import AtomicCheckpointIO, load_checkpoint, require_same_model
+from tests.toys import Danger
 
 MODEL = {"lr": 0.1, "latent_dim": 8, "generator": {"_target_": "a.G", "width": 4}}
 
@@ -101,16 +102,6 @@ def test_content_is_on_disk_before_it_takes_the_name(
     )
     save(path, checkpoint())
     assert events == ["flush", "rename to last.ckpt"]
-
-
-class Danger:
-    """Unpickling this creates a file: code has run."""
-
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.trace),)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from src.models.gan.losses import Relativistic
 from src.models.gan.model import ConditionalGAN
 from src.models.gan.penalties import FiniteDifference, ZeroCentered, ZeroCenteredPair
 from src.models.schedules import Cosine, Linear
-from tests.models.gan.test_model import (
+from tests.toys import (
     BATCH,
     Critic,
     Lipschitz,

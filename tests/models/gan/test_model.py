@@ -1,6 +1,5 @@
 """The adversarial step is the textbook's, counted in generator steps, and repeatable."""
 
-import sys
 from copy import deepcopy
 from functools import partial
 from itertools import product
@@ -12,8 +11,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
-from torch.utils.data import DataLoader
 
 from src.errors import InputError
 from src.images import Labelled, to_uint8
@@ -31,96 +28,19 @@ from src.models.gan.penalties import FiniteDifference, Interpolated, ZeroCentere
 from src.models.gan.terms import AuxiliaryClassifier, FeatureMatching
 from src.models.schedules import Cosine, Linear
 from src.networks import dcgan
-
-BATCH, LATENT, CLASSES = 6, 3, 4
-
-
-class Painter(nn.Module):
-    """A generator of 2x2 images small enough for golden values."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.label_emb = nn.Embedding(CLASSES, 2)
-        self.model = nn.Sequential(nn.Linear(LATENT + 2, 4), nn.BatchNorm1d(4), nn.Tanh())
-
-    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        return self.model(torch.cat([self.label_emb(labels), latents], 1)).view(-1, 1, 2, 2)
-
-
-class Critic(nn.Module):
-    """A discriminator with dropout, as the baseline's has; it remembers what it was asked."""
-
-    def __init__(self, *, normalized: bool = False, dropout: float = 0.4) -> None:
-        super().__init__()
-        self.label_embedding = nn.Embedding(CLASSES, 2)
-        norm = nn.BatchNorm1d(5) if normalized else nn.Identity()
-        self.model = nn.Sequential(
-            nn.Linear(6, 5), norm, nn.Dropout(dropout), nn.Tanh(), nn.Linear(5, 1)
-        )
-        self.asked: list[tuple[Tensor, Tensor]] = []
-
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        self.asked.append((images.detach(), labels))
-        return self.model(torch.cat([images.flatten(1), self.label_embedding(labels)], 1)).squeeze(
-            1
-        )
-
-
-def make_gan(
-    *,
-    lr_g: float = 0.05,
-    lr_d: float = 0.05,
-    critic: nn.Module | None = None,
-    normalized: bool = False,
-    optimizer: Any = torch.optim.SGD,
-    **changes: Any,
-) -> ConditionalGAN:
-    torch.manual_seed(0)
-    parts: dict[str, Any] = {"loss": LeastSquares(), "penalties": {}, "seed": 5}
-    parts |= {"n_classes": CLASSES, "latent_dim": LATENT} | changes
-    return ConditionalGAN(
-        generator=Painter(),
-        discriminator=critic or Critic(normalized=normalized),
-        generator_optimizer=partial(optimizer, lr=lr_g),
-        discriminator_optimizer=partial(optimizer, lr=lr_d),
-        **parts,
-    )
-
-
-def batches(count: int) -> list[tuple[Tensor, Tensor]]:
-    draw = torch.Generator().manual_seed(1)
-    return [
-        (
-            torch.rand(BATCH, 1, 2, 2, generator=draw) * 2 - 1,
-            torch.randint(CLASSES, (BATCH,), generator=draw),
-        )
-        for _ in range(count)
-    ]
-
-
-def fit(
-    gan: ConditionalGAN,
-    count: int = 1,
-    *callbacks: pl.Callback,
-    ckpt: Path | None = None,
-    **trainer: Any,
-) -> pl.Trainer:
-    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False}
-    quiet |= {"enable_model_summary": False, "enable_checkpointing": bool(callbacks)}
-    lightning = pl.Trainer(
-        accelerator="cpu", callbacks=[*callbacks], **{"max_epochs": 1} | quiet | trainer
-    )
-    batch_loader = DataLoader(batches(count), batch_size=None)
-    lightning.fit(gan, batch_loader, ckpt_path=ckpt, weights_only=True)
-    return lightning
-
-
-def weights(network: nn.Module) -> list[Tensor]:
-    return [weight.detach().clone() for weight in network.parameters()]
-
-
-def moved(before: list[Tensor], network: nn.Module) -> list[bool]:
-    return [not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True)]
+from tests.toys import (
+    BATCH,
+    CLASSES,
+    LATENT,
+    Critic,
+    Lipschitz,
+    assert_same,
+    batches,
+    fit,
+    make_gan,
+    moved,
+    weights,
+)
 
 
 def textbook_step(gan: ConditionalGAN, real: Tensor, labels: Tensor) -> None:
@@ -390,17 +310,6 @@ def test_logits_that_penalties_share_are_in_full_precision(
 # --- spectral normalization ----------------------------------------------------------------------
 
 
-class Lipschitz(Critic):
-    """Spectrally normalized throughout."""
-
-    def __init__(self) -> None:
-        torch.manual_seed(4)
-        super().__init__(dropout=0.0)
-        for layer in self.model:
-            if isinstance(layer, nn.Linear):
-                spectral_norm(layer)
-
-
 @pytest.mark.parametrize("penalties", [{}, R1_R2, PAIR], ids=["alone", "r1 and r2", "at once"])
 def test_a_spectrally_normalized_discriminator_trains_and_stays_normalized(
     penalties: dict[str, Any],
@@ -543,11 +452,6 @@ def test_the_generator_learns_through_the_augmentation() -> None:
 # --- schedules ----------------------------------------------------------------------------------
 
 
-def assert_same(a: nn.Module, b: nn.Module) -> None:
-    for name, value in a.state_dict().items():
-        assert torch.equal(value, b.state_dict()[name]), name
-
-
 class RateReader(pl.Callback):
     """Both learning rates after each batch."""
 
@@ -616,12 +520,11 @@ def test_a_resumed_run_follows_its_schedules_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on_with_smaller_batches_counts_what_it_saw(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     first, second = (make_gan(schedules={"lr": float}) for _ in range(2))
     fit(first, 3).save_checkpoint(tmp_path / "last.ckpt")
-    monkeypatch.setattr(sys.modules[__name__], "BATCH", 2)
-    fit(second, 3, max_epochs=2, ckpt=tmp_path / "last.ckpt")
+    fit(second, 3, batch_size=2, max_epochs=2, ckpt=tmp_path / "last.ckpt")
     assert second.images_seen == 3 * 6 + 3 * 2
     assert second.scheduled["lr"] == 3 * 6 + 2 * 2  # before the last step
 
