@@ -17,9 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from src.configuration.build import ready_data
+from src.configuration.check import check_saved_data
 from src.configuration.devices import best_device
 from src.configuration.prepare import plain
-from src.configuration.schema import check_saved_data
 from src.configuration.trust import targets
 from src.datamodules.in_memory import InMemoryDataModule
 from src.datamodules.stacked_mnist import StackedMNISTDataModule

@@ -12,8 +12,8 @@ from rich.progress import track
 from torch import Tensor
 
 from src.configuration.build import build_model
+from src.configuration.check import check_saved_model
 from src.configuration.devices import best_device
-from src.configuration.schema import check_saved_model
 from src.configuration.trust import require_literal
 from src.errors import InputError
 from src.images import grid

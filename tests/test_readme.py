@@ -17,8 +17,8 @@ import src.generate
 import src.models.gan.losses
 import src.train
 from src.configuration.build import build_model
+from src.configuration.check import accepted
 from src.configuration.prepare import compose_in
-from src.configuration.schema import accepted
 from src.metrics.panel import require_enough
 from src.models.gan.losses import Logits
 from tests.pages import PAGES, PYTHON, README, ROOT, TEXT

@@ -15,8 +15,8 @@ from rich.syntax import Syntax
 from rich.tree import Tree
 
 import src.configuration.resolvers  # noqa: F401
+from src.configuration.check import check
 from src.configuration.command_line import CONFIGS, translate
-from src.configuration.schema import check
 from src.configuration.trust import OF_RUNS, require_known_targets
 from src.errors import InputError
 

@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 
 import src.datamodules
 import src.networks
+from src.configuration.check import check_saved_data, check_saved_model
 from src.configuration.prepare import compose_in
-from src.configuration.schema import check_saved_data, check_saved_model
 from src.configuration.trust import OF_CHECKPOINTS, OF_RUNS, is_known
 from src.errors import InputError
 from src.evaluate import evaluate

@@ -11,7 +11,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from src.configuration.schema import RENAMED, check, check_saved_model, describe, fits
+from src.configuration.check import check, check_saved_model, describe, fits
+from src.configuration.schema import RENAMED
 from src.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -1,0 +1,170 @@
+"""Whether a resolved configuration is what the schema and the signatures of its targets say."""
+
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import is_dataclass
+from difflib import get_close_matches
+from pkgutil import resolve_name
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import pytorch_lightning as pl
+
+from src.configuration.devices import choose_devices
+from src.configuration.schema import LEAST, MOST, RENAMED, Call, Config, Model
+from src.configuration.trust import OF_CHECKPOINTS, require_known_targets
+from src.errors import InputError
+
+Node = Mapping[str, Any]
+Hints = dict[str, Any]  # allowed keys and their types
+
+
+def check(config: Node) -> None:
+    """Refuse unknown keys, wrong types and missing arguments, anywhere in a resolved config.
+
+    Raises:
+        InputError: naming the key, what is allowed there, and the nearest valid key.
+    """
+    check_node(config, accepted(Config), path="")
+    require(accepted(Config), config, path="")
+    require(required(Model), config["model"], path="model")
+    trainer = accepted(pl.Trainer) | accepted(choose_devices)
+    ours = ("available", "logger", "callbacks")  # the last two are groups of their own
+    check_node(
+        config["trainer"], {key: trainer[key] for key in trainer if key not in ours}, path="trainer"
+    )
+
+
+def check_saved_model(model: Node) -> None:
+    """Refuse a checkpoint's ``model`` group that does not fit, or names code from elsewhere."""
+    instead = "its model cannot be built here; move a class of your own into src/networks, for one"
+    require_known_targets(model, OF_CHECKPOINTS, source="the checkpoint", instead=instead)
+    check_mapping(model, Model, path="model")
+    require(required(Model), model, path="model")
+
+
+def check_saved_data(datamodule: Node, *, trusted: Collection[str]) -> None:
+    """The same of its data module, which may be one that the user has named too."""
+    instead = "if you trust it, type datamodule=NAME of its file in configs/datamodule"
+    require_known_targets(
+        datamodule, OF_CHECKPOINTS, source="the checkpoint", instead=instead, trusted=trusted
+    )
+    check_value(datamodule, Call, path="datamodule")
+
+
+def check_node(node: Node, hints: Hints, *, path: str) -> None:
+    for key, value in node.items():
+        full_key = f"{path}.{key}" if path else str(key)
+        if key not in hints:
+            raise unknown_key(full_key, list(hints))
+        check_value(value, hints[key], path=full_key)
+
+
+def check_value(value: Any, hint: Any, *, path: str) -> None:
+    if isinstance(value, Mapping):
+        check_mapping(value, hint, path=path)
+    elif not fits(value, hint):
+        raise InputError(f"{path}={value} is not allowed: type {path}=VALUE with {describe(hint)}")
+    elif value is not None and path in LEAST and value < LEAST[path]:
+        raise InputError(f"{path}={value} is not allowed: type {path}={LEAST[path]} or more")
+    elif path in MOST and value > MOST[path]:
+        raise InputError(f"{path}={value} is not allowed: type {path}={MOST[path]} or less")
+
+
+def check_mapping(value: Node, hint: Any, *, path: str) -> None:
+    if "_target_" in value:
+        check_call(value, path=path)
+    elif is_dataclass(hint):
+        check_node(value, accepted(hint), path=path)  # type: ignore[arg-type]
+    elif get_origin(hint) is dict:
+        for key, item in value.items():
+            check_value(item, get_args(hint)[1], path=f"{path}.{key}")
+    elif hint == Call or not fits(value, hint):
+        raise InputError(f"{path}={dict(value)} names no class: add {path}._target_=PACKAGE.CLASS")
+
+
+def check_call(node: Call, *, path: str) -> None:
+    target = locate(node["_target_"], path=path)
+    arguments = {key: value for key, value in node.items() if key not in HYDRA_KEYS}
+    parameters = inspect.signature(target).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return  # the target itself refuses what it does not know
+    check_node(arguments, accepted(target), path=path)
+    if not node.get("_partial_") and "_args_" not in node:
+        require(required(target), arguments, path=path)
+
+
+def require(names: Collection[str], node: Node, *, path: str) -> None:
+    for name in names:
+        if name not in node:
+            prefix = f"{path}." if path else ""
+            raise InputError(
+                f"{path or 'the configuration'} lacks {name}: add {prefix}{name}=VALUE"
+            )
+
+
+HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+
+
+def locate(name: str, *, path: str) -> Callable[..., Any]:
+    try:
+        return resolve_name(name)
+    except Exception as error:  # whatever importing it raises
+        raise InputError(f"{path}._target_={name} cannot be imported: {error}") from error
+
+
+def accepted(target: Callable[..., Any]) -> Hints:
+    """Names and type hints of the parameters of a function or class."""
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    return {name: hints.get(name, Any) for name in inspect.signature(target).parameters}
+
+
+def required(target: Callable[..., Any]) -> list[str]:
+    """Names of the parameters without a default."""
+    parameters = inspect.signature(target).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
+
+
+def unknown_key(full_key: str, allowed: Sequence[str]) -> InputError:
+    if full_key in RENAMED:
+        return InputError(f"{full_key} is gone: use {RENAMED[full_key]}")
+    path, _, key = full_key.rpartition(".")
+    nearest = get_close_matches(key, allowed, n=1, cutoff=0.5)
+    hint = (
+        f"did you mean {path}{'.' if path else ''}{nearest[0]}?"
+        if nearest
+        else (f"allowed there: {', '.join(sorted(allowed))}")
+    )
+    return InputError(f"there is no key {full_key}: {hint}")
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a YAML value is of the hinted type; hints that YAML cannot express admit all."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(fits(value, argument) for argument in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence):
+        items = value if isinstance(value, list) else None
+        return items is not None and all(fits(item, arguments[0]) for item in items)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint in (int, str, bool, NoneType):
+        return type(value) is hint
+    return not hasattr(hint, "__origin__") or isinstance(value, Mapping)
+
+
+NAMES = {int: "an integer", float: "a number", str: "a text", bool: "true or false",
+         NoneType: "null"}  # fmt: skip
+
+
+def describe(hint: Any) -> str:
+    """A type hint in a user's words."""
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(dict.fromkeys(describe(argument) for argument in get_args(hint)))
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
+    if get_origin(hint) is not None and issubclass(get_origin(hint), Sequence):
+        return f"a list, each item {describe(get_args(hint)[0])}"
+    return NAMES.get(hint, "a group of keys")
