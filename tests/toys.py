@@ -290,6 +290,15 @@ def measure_again(run: Path, data_dir: Path, *, n: int) -> dict[str, float]:
     return quick(judges.read(fake), judges.read(datamodule.parts["val"]), size=size)
 
 
+# --- sentences ---------------------------------------------------------------------------------
+
+
+def assert_says(sentence: object, *parts: str) -> None:
+    """Each part stands in the sentence: what was given, what is allowed, what to type."""
+    missing = [part for part in parts if part not in str(sentence)]
+    assert not missing, f"{missing} are not said by: {sentence}"
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 

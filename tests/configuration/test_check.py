@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from src.configuration.check import check, check_saved_model, describe, fits
 from src.configuration.schema import RENAMED
 from src.errors import InputError
+from tests.toys import assert_says
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = [
@@ -148,7 +149,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_valid_one(
     default: dict[str, Any], path: str, nearest: str
 ) -> None:
     message = refusal(changed(default, path, 1))
-    assert message == f"there is no key {path}: did you mean {nearest}?"
+    assert_says(message, f"no key {path}:", f"did you mean {nearest}?")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_a_key_of_former_versions_is_refused_with_its_successor(
     default: dict[str, Any], path: str
 ) -> None:
     message = refusal(changed(default, path, 1))
-    assert message == f"{path} is gone: use {RENAMED[path]}"
+    assert_says(message, f"{path} is gone", f"use {RENAMED[path]}")
 
 
 @pytest.mark.parametrize("key", ["available", "logger", "callbacks"])
@@ -223,7 +224,8 @@ def test_a_wrong_type_is_refused_with_the_right_one(
     default: dict[str, Any], path: str, value: Any, allowed: str
 ) -> None:
     message = refusal(changed(default, path, value))
-    assert message == f"{path}={value} is not allowed: type {path}=VALUE with {allowed}"
+    assert_says(message, f"{path}={value} is not", f"type {path}=VALUE")
+    assert message.endswith(f" {allowed}")
 
 
 @pytest.mark.parametrize(
@@ -234,13 +236,13 @@ def test_a_number_out_of_bounds_is_refused_with_the_bound(
     default: dict[str, Any], path: str, value: int, bound: str
 ) -> None:
     message = refusal(changed(default, path, value))
-    assert message == f"{path}={value} is not allowed: type {path}={bound}"
+    assert_says(message, f"{path}={value} is not", f"type {path}={bound}")
 
 
 def test_a_missing_argument_is_refused_with_what_to_add(default: dict[str, Any]) -> None:
     node = {"_target_": "src.models.gan.penalties.ZeroCentered", "at": "real"}
     message = refusal(changed(default, "model.penalties.r1", node))
-    assert message == ("model.penalties.r1 lacks weight: add model.penalties.r1.weight=VALUE")
+    assert_says(message, "model.penalties.r1 lacks weight", "add model.penalties.r1.weight=VALUE")
 
 
 def test_a_partial_call_may_lack_arguments(default: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from src.configuration import command_line
 from src.configuration.command_line import errors_as_sentences, hydra_raises, sentence, translate
 from src.errors import InputError
 from src.reports.terminal import setting
+from tests.toys import assert_says
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -353,10 +354,7 @@ def test_a_missing_option_in_a_list_is_named_with_the_nearest_and_all() -> None:
 
 def test_an_error_of_the_system_names_file_reason_and_what_to_type(tmp_path: Path) -> None:
     error = PermissionError(13, "Permission denied", "/root/run")
-    assert sentence(error) == (
-        "/root/run cannot be used (Permission denied): "
-        "name another folder, as in hydra.run.dir=PATH"
-    )
+    assert_says(sentence(error), "/root/run", "(Permission denied)", "hydra.run.dir=PATH")
     assert sentence(OSError(28, "No space left")) == "[Errno 28] No space left"
 
 
