@@ -90,8 +90,10 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_same_bits(
 ) -> None:
     run = tmp_path / "run"
     arguments = [*LONG, f"hydra.run.dir={run}"]
-    kills = sorted(random.sample(range(17, 100), 4))
-    print("stopped at", kills)
+    seed = random.randrange(10_000)  # another one each time: put the printed one here
+    draw = random.Random(seed)
+    kills = sorted(draw.sample(range(17, 100), 4))
+    print(f"{seed=}: stopped at steps {kills}")
     for step, number, code in [
         (kills[0], signal.SIGKILL, -signal.SIGKILL),
         (kills[1], signal.SIGTERM, 128 + signal.SIGTERM),
@@ -101,7 +103,7 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_same_bits(
         before = metrics(run)
         process = start(arguments, tmp_path, threads="2")
         await_step(run, step, process, before)
-        time.sleep(random.uniform(0, 0.05))
+        time.sleep(draw.uniform(0, 0.05))
         process.send_signal(number)
         output = finish(process, code=code)
         if number != signal.SIGKILL:

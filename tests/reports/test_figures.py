@@ -1,16 +1,30 @@
 """What the pictures show: the right images in the right rows, and bars at the right length."""
 
 import math
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from src.images import grid
 from src.metrics.judges import Judged
 from src.metrics.neighbours import Nearest
 from src.metrics.panel import METRICS, Metric
-from src.reports.figures import COLUMNS, at_random, draw_quality, least_confident, pairs, place
+from src.reports.figures import (
+    AXES,
+    COLUMNS,
+    at_random,
+    draw_evaluation,
+    draw_modes,
+    draw_quality,
+    least_confident,
+    pairs,
+    place,
+)
 
 N = 60
 
@@ -68,17 +82,75 @@ def test_what_should_be_like_real_may_miss_it_on_either_side() -> None:
     assert lengths == pytest.approx([0.8, 0.8, 0])
 
 
-def test_curves_of_different_metrics_share_a_picture(tmp_path: Path) -> None:
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that would be saved, so that one can ask them what they show."""
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    return figures
+
+
+ROWS = {
+    "generated": {"fid_cnn": 1.0, "coverage": 0.5},
+    "real": {"fid_cnn": 0.1, "coverage": 0.9},
+    "noise": {"fid_cnn": 10.0, "coverage": 0.1},
+}
+
+
+def bars(axes: Axes) -> dict[str, float]:
+    """The length of the bar beside each label."""
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    return dict(zip(names, [bar.get_width() for bar in axes.patches], strict=True))
+
+
+def lengths() -> dict[str, object]:
+    titles = [METRICS[name].title.replace("  ", "... ") for name in ("fid_cnn", "coverage")]
+    return dict(zip(titles, [pytest.approx(0.5)] * 2, strict=True))
+
+
+def test_an_evaluation_shows_images_errors_and_bars(fake: Judged, drawn: list[Figure]) -> None:
+    found = Nearest(distances=torch.arange(N).float(), indices=torch.arange(N))
+    draw_evaluation(BytesIO(), fake, fake.images, found, ROWS, title="of a toy")
+    (figure,) = drawn
+    random, worst, nearest, errors, compared = figure.axes
+    assert figure.get_suptitle() == "of a toy"
+    assert "random" in random.get_title()
+    assert "least like their label" in worst.get_title()
+    assert "nearest" in nearest.get_title()
+    for axes in (random, worst, nearest):
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "1", "2"]
+    assert np.array_equal(
+        random.images[0].get_array(), grid(at_random(fake, 3), columns=COLUMNS, scale=1)
+    )
+    assert (errors.get_xlabel(), errors.get_ylabel()) == ("read as, %", "asked for")
+    assert {text.get_text() for text in errors.texts} == {"100.0"}
+    assert bars(compared) == lengths()
+
+
+def test_stacked_digits_are_shown_beside_their_bars(fake: Judged, drawn: list[Figure]) -> None:
+    draw_modes(BytesIO(), fake.images, ROWS, title="of stacked digits")
+    (figure,) = drawn
+    assert figure.get_suptitle() == "of stacked digits"
+    left, right = figure.axes
+    assert np.array_equal(left.images[0].get_array(), grid(fake.images, columns=14, scale=1))
+    assert bars(right) == lengths()
+
+
+def test_curves_of_different_metrics_share_a_picture(tmp_path: Path, drawn: list[Figure]) -> None:
     x = {"seconds": 1.0, "images": 64.0}
     stacked = [x | {"modes": 9.0, "real_modes": 1000.0, "kl": 5.0, "real_kl": 0.02}]
     single = [x | {"fid_cnn": 4.0, "real_fid_cnn": 0.1}]
     draw_quality(tmp_path / "quality.png", {"a": stacked, "b": single})
-    assert (tmp_path / "quality.png").stat().st_size > 1_000
+    (figure,) = drawn
+    assert [axes.get_ylabel() for axes in figure.axes[::2]] == ["fid_cnn", "modes", "kl"]
+    lines = [{line.get_label() for line in axes.lines} for axes in figure.axes[::2]]
+    assert all(labels == {"a", "b", "real images"} for labels in lines)
+    heights = {line.get_label(): [*line.get_ydata()] for line in figure.axes[0].lines}
+    assert heights == {"a": [], "b": [4.0], "real images": [0.1, 0.1]}
+    assert [axes.get_xlabel() for axes in figure.axes[-2:]] == [*AXES.values()]
 
 
-def test_999_modes_are_written_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+def test_999_modes_are_written_as_such(tmp_path: Path, drawn: list[Figure]) -> None:
     x = {"seconds": 1.0, "images": 64.0, "real_modes": 1000.0}
     draw_quality(tmp_path / "quality.png", {"a": [x | {"modes": 999.0}, x | {"modes": 1000.0}]})
     drawn[0].canvas.draw()
