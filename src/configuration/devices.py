@@ -6,7 +6,7 @@ import torch
 
 from src.errors import InputError
 
-Devices = int | str | list[int]
+Devices = int | str | list[int]  # how many (0 for none, -1 for all), which ones, or "auto"
 Gpus = Devices | None
 # Two players share one step: each backward leaves the other's weights without gradients.
 DDP = "ddp_find_unused_parameters_true"
@@ -35,9 +35,8 @@ def n_processes(
     Numbered GPUs count as many as are named: that there are fewer is for ``choose_devices`` to say.
     """
     if devices is None:
-        devices = 1 if accelerator == "cpu" else gpus or (accelerator and "auto")
-    available = 1 if accelerator == "cpu" else n_gpus()
-    return max(1, count(devices, available=available)) * num_nodes
+        accelerator, devices = complete(accelerator, gpus)
+    return max(1, count(devices, accelerator, available=n_gpus())) * num_nodes
 
 
 def choose_devices(
@@ -55,40 +54,50 @@ def choose_devices(
         available: GPUs on this machine.
     """
     if devices is None:
-        accelerator, devices = complete(accelerator, gpus, available=available)
+        if accelerator != "cpu":
+            require_gpus(gpus, available=available)
+        accelerator, devices = complete(accelerator, gpus)
+    n_devices = count(devices, accelerator, available=available)
     if strategy in (None, "ddp"):
-        several = count(devices, available=1 if accelerator == "cpu" else available) > 1
-        strategy = DDP if several or strategy == "ddp" else "auto"
-    return {"accelerator": accelerator or "auto", "devices": devices, "strategy": strategy}
+        strategy = DDP if n_devices > 1 or strategy == "ddp" else "auto"
+    return {
+        "accelerator": accelerator or "auto",
+        "devices": n_devices if devices == -1 else devices,
+        "strategy": strategy,
+    }
 
 
-def complete(accelerator: str | None, gpus: Gpus, *, available: int) -> tuple[str, Devices]:
+def complete(accelerator: str | None, gpus: Gpus) -> tuple[str, Devices]:
     """Accelerator and devices from ``gpus``, as far as the accelerator leaves them open."""
-    if accelerator == "cpu":
-        return "cpu", 1
-    chosen, devices = from_gpus(gpus, available=available)
-    if accelerator is None:
-        return chosen, devices
-    return accelerator, "auto" if chosen == "cpu" else devices
+    match accelerator, parse(gpus, key="trainer.gpus"):
+        case ("cpu", _) | (None, 0):
+            return "cpu", 1
+        case _, 0 | "auto":
+            return accelerator or "auto", "auto"
+        case _, wanted:
+            return accelerator or "gpu", wanted
 
 
-def from_gpus(gpus: Gpus, *, available: int) -> tuple[str, Devices]:
-    wanted = parse(gpus, key="trainer.gpus") if isinstance(gpus, str) else gpus
-    if wanted in (None, 0, []):
-        return "cpu", 1
-    if wanted == "auto":
-        return "auto", "auto"
-    indices = wanted if isinstance(wanted, list) else range(count(wanted, available=available))
-    if not indices or min(indices) < 0 or max(indices) >= available:
+def require_gpus(gpus: Gpus, *, available: int) -> None:
+    """Refuse to take more than there are, or others."""
+    match parse(gpus, key="trainer.gpus"):
+        case 0 | "auto":
+            fit = True
+        case list() as indices:
+            fit = all(0 <= index < available for index in indices)
+        case number:
+            fit = 0 < count(number, None, available=available) <= available
+    if not fit:
         raise InputError(
             f"trainer.gpus={gpus} but this machine has {available} GPUs: "
             f"use trainer.gpus={available}"
         )
-    return "gpu", wanted if isinstance(wanted, list) else len(indices)
 
 
-def parse(devices: str, *, key: str) -> Devices:
-    """As people type them: an empty text, "2", "-1", "auto" or "0,1"."""
+def parse(devices: Gpus, *, key: str) -> Devices:
+    """As people type them: null, a number, a list, "auto", and texts such as "2" and "0,1"."""
+    if not isinstance(devices, str):
+        return devices or 0
     try:
         numbers = [int(part) for part in devices.split(",") if part.strip()]
     except ValueError:
@@ -100,10 +109,12 @@ def parse(devices: str, *, key: str) -> Devices:
     return numbers if "," in devices else next(iter(numbers), 0)
 
 
-def count(devices: Gpus, *, available: int) -> int:
+def count(devices: Devices, accelerator: str | None, *, available: int) -> int:
     """How many these are, where -1 and "auto" mean all that are available."""
-    if isinstance(devices, str):
-        devices = parse(devices, key="trainer.devices")
-    if isinstance(devices, list):
-        return len(devices)
-    return available if devices in (-1, "auto") else int(devices or 0)
+    match parse(devices, key="trainer.devices"):
+        case list() as indices:
+            return len(indices)
+        case -1 | "auto":
+            return 1 if accelerator == "cpu" else available
+        case number:
+            return int(number)
