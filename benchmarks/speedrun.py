@@ -34,9 +34,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from src.compare import read_curve, summary
-from src.configuration.build import trainer_arguments
+from src.configuration.build import choose_device
 from src.configuration.command_line import errors_as_sentences
-from src.configuration.devices import n_gpus
 from src.configuration.prepare import compose_in, plain
 from src.errors import InputError
 from src.evaluate import versions
@@ -98,8 +97,8 @@ def table(columns: Sequence[str], lines: Sequence[str]) -> str:
 
 def origin(cfg: DictConfig) -> Origin:
     """This machine, the versions of torch and of the code, and today."""
-    on_cpu = trainer_arguments(cfg, available=n_gpus())["accelerator"] == "cpu"
-    gpu = "" if on_cpu or not torch.cuda.is_available() else f", {torch.cuda.get_device_name()}"
+    device = choose_device(cfg)
+    gpu = f", {torch.cuda.get_device_name(device)}" if device.startswith("cuda") else ""
     n_cores = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     code = versions()
     return {

@@ -16,9 +16,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from src.configuration.build import ready_data
+from src.configuration.build import choose_device, ready_data
 from src.configuration.check import check_saved_data
-from src.configuration.devices import best_device
 from src.configuration.prepare import plain
 from src.configuration.trust import targets
 from src.datamodules.in_memory import InMemoryDataModule
@@ -164,7 +163,7 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
     path = find_checkpoint(cfg.ckpt, logs=Path(cfg.work_dir) / "logs")
     log.info(f"judging {path}")
     checkpoint = load_checkpoint(path)
-    gan = rebuild(checkpoint, path=path)
+    gan = rebuild(checkpoint, path=path).to(choose_device(cfg))
     datamodule = data_of(cfg, gan.hparams.get("datamodule", {}))
     judges = judges_of(cfg, datamodule)
     n = len(datamodule.test_set) if is_stacked(datamodule) else cfg.n * gan.n_classes
@@ -195,7 +194,7 @@ def data_of(cfg: DictConfig, trained_on: dict[str, Any]) -> InMemoryDataModule:
 def judges_of(cfg: DictConfig, datamodule: InMemoryDataModule) -> Judges:
     """Ready before anything is generated, as is a test split that is large enough."""
     if is_stacked(datamodule):
-        return digit_judges(data_dir=Path(cfg.data_dir), device=best_device())
+        return digit_judges(data_dir=Path(cfg.data_dir), device=choose_device(cfg))
     labels = datamodule.test_set.labels
     require_enough(labels, n_classes=datamodule.n_classes, what="the test split")
     return load_judges(
@@ -203,7 +202,7 @@ def judges_of(cfg: DictConfig, datamodule: InMemoryDataModule) -> Judges:
         n_classes=datamodule.n_classes,
         channels=datamodule.channels,
         data_dir=Path(cfg.data_dir),
-        device=best_device(),
+        device=choose_device(cfg),
     )
 
 

@@ -11,9 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 from torch import Tensor
 
-from src.configuration.build import build_model
+from src.configuration.build import build_model, choose_device
 from src.configuration.check import check_saved_model
-from src.configuration.devices import best_device
 from src.configuration.trust import require_literal
 from src.errors import InputError
 from src.images import grid
@@ -28,7 +27,7 @@ CHUNK = 1_000  # images at a time; part of what a seed means, so a constant
 def generate(cfg: DictConfig) -> None:
     """Write ``samples.npz`` (images uint8 (N, C, H, W), labels int64 (N,)) and ``samples.png``."""
     path = find_checkpoint(ckpt_name(cfg), logs=Path(cfg.work_dir) / "logs")
-    gan = load_gan(path)
+    gan = load_gan(path).to(choose_device(cfg))
     labels = choose_labels(cfg.labels, n=cfg.n, n_classes=gan.n_classes)
     images = torch.cat(list(sample(gan, labels, seed=cfg.seed)))
     folder = Path(cfg.run_dir)
@@ -63,7 +62,7 @@ def rebuild(checkpoint: dict[str, Any], *, path: Path) -> ConditionalGAN:
             f"ckpt={path} does not fit the networks that its own configuration names: "
             "they have changed since; generate with the code version that trained it"
         ) from error
-    return gan.to(best_device())
+    return gan
 
 
 def choose_labels(labels: str | int | list[int], *, n: int, n_classes: int) -> Tensor:

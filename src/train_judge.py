@@ -9,8 +9,7 @@ from time import perf_counter
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from src.configuration.build import ready_data
-from src.configuration.devices import best_device
+from src.configuration.build import choose_device, ready_data
 from src.datamodules.in_memory import InMemoryDataModule
 from src.metrics.cache import md5_of_data
 from src.metrics.classify import accuracy, train_classifier
@@ -22,10 +21,10 @@ EPOCHS = 15
 
 def train_judge(cfg: DictConfig) -> None:
     """Fit both on the training part only, and keep them in ``data_dir/judges``."""
-    datamodule = ready_data(cfg)
+    device, datamodule = choose_device(cfg), ready_data(cfg)
     folder = Path(cfg.data_dir) / "judges"
     made = {
-        role: train_one(datamodule, role, seed=cfg.seed + i, command=command())
+        role: train_one(datamodule, role, seed=cfg.seed + i, device=device, command=command())
         for i, role in enumerate(ROLES)
     }
     save_judges(folder, datamodule.data_name, made)
@@ -33,11 +32,10 @@ def train_judge(cfg: DictConfig) -> None:
 
 
 def train_one(
-    datamodule: InMemoryDataModule, role: str, *, seed: int, command: str
+    datamodule: InMemoryDataModule, role: str, *, seed: int, device: str, command: str
 ) -> tuple[bytes, Record]:
     """The packed weights; accuracies are those of the packed, rounded ones."""
     started = perf_counter()
-    device = best_device()
     parts, n_classes = datamodule.parts, datamodule.n_classes
     network = train_classifier(
         parts["train"], n_classes=n_classes, epochs=EPOCHS, seed=seed, shift=2, device=device

@@ -6,7 +6,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from src.configuration.build import build_datamodule, build_model, build_trainer, trainer_arguments
+from src.configuration.build import (
+    build_datamodule,
+    build_model,
+    build_trainer,
+    choose_device,
+    trainer_arguments,
+)
 from src.configuration.command_line import CONFIGS
 from src.configuration.devices import DDP
 from src.datamodules.mnist import MNISTDataModule
@@ -173,6 +179,59 @@ def test_gpus_become_accelerator_devices_and_strategy(
     chosen = trainer_arguments(typed(*arguments), available=4)
     assert chosen.items() >= expected.items()
     assert "gpus" not in chosen
+
+
+MPS = "lightning_fabric.accelerators.mps.MPSAccelerator.is_available"
+
+
+@pytest.fixture
+def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    for home in ("torch.cuda.device_count", "lightning_fabric.accelerators.cuda.num_cuda_devices"):
+        monkeypatch.setattr(home, lambda: 4)
+    monkeypatch.setattr(MPS, lambda: False)
+
+
+@pytest.mark.usefixtures("four_gpus")
+@pytest.mark.parametrize(
+    ("arguments", "device"),
+    [
+        ([], "cpu"),
+        (["debug=true", "trainer.gpus=1"], "cpu"),
+        (["trainer.gpus=1"], "cuda:0"),
+        (["trainer.gpus=auto"], "cuda:0"),
+        (["trainer.gpus=[1]"], "cuda:1"),
+        (["trainer.gpus=[2,3]"], "cuda:2"),
+        (["trainer=ddp"], "cuda:0"),
+        (["trainer.gpus=[3]", "trainer.accelerator=cpu"], "cpu"),
+        (["trainer.accelerator=gpu", "trainer.devices=[1]"], "cuda:1"),
+    ],
+)
+def test_a_task_without_a_trainer_takes_the_first_device_of_training(
+    typed: Compose, arguments: list[str], device: str
+) -> None:
+    assert choose_device(typed(*arguments)) == device
+
+
+def test_the_gpu_of_a_mac_is_one_too(typed: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    for home in ("torch.cuda.device_count", "lightning_fabric.accelerators.cuda.num_cuda_devices"):
+        monkeypatch.setattr(home, lambda: 0)
+    for home in ("torch.backends.mps.is_available", MPS):
+        monkeypatch.setattr(home, lambda: True)
+    for typed_by_a_user in ("trainer.gpus=1", "trainer.accelerator=mps"):
+        assert choose_device(typed(typed_by_a_user)) == "mps:0"
+
+
+@pytest.mark.usefixtures("four_gpus")
+@pytest.mark.parametrize(
+    "wish", ["trainer.gpus=5", "trainer.gpus=[4]", "trainer.accelerator=mps", "trainer.gpus=two"]
+)
+def test_an_impossible_device_is_refused_as_in_training(typed: Compose, wish: str) -> None:
+    sentences = set()
+    for build in (build_trainer, choose_device):
+        with pytest.raises(InputError) as caught:
+            build(typed(wish))
+        sentences.add(str(caught.value))
+    assert len(sentences) == 1
 
 
 @pytest.mark.parametrize("precision", ["16", "16-true", "bf16-true", "64", "64-true"])

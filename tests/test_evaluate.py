@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import DictConfig
 from PIL import Image
 
 from src.configuration.build import ready_data
@@ -22,6 +24,7 @@ from src.metrics.footing import in_turn
 from src.metrics.modes import count_modes, digit_judges, read_modes
 from src.metrics.panel import METRICS
 from src.train import train
+from src.train_judge import train_judge
 from tests.toys import BARS, N_STACKED, STACKED, Compose
 
 N = 70  # per class
@@ -78,6 +81,20 @@ def test_a_barely_trained_generator_lies_between_real_images_and_noise(
     assert real["label_accuracy"] > 0.9
     assert "cas_standard_deviation" in generated
     assert "cas_standard_deviation" not in noise
+
+
+@pytest.mark.parametrize(
+    ("task", "verb"), [("generate", generate), ("evaluate", evaluate), ("train_judge", train_judge)]
+)
+def test_every_task_obeys_the_trainers_gpus(
+    task: str, verb: Callable[[DictConfig], None], trained: Path, judged_data: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    source = [f"ckpt={trained}"] if task != "train_judge" else BARS
+    cfg = compose_in(tmp_path, f"task={task}", *source, f"data_dir={judged_data}", "trainer.gpus=1")
+    with pytest.raises(InputError, match=r"trainer\.gpus=1 but this machine has 0 GPUs"):
+        verb(cfg)
 
 
 def test_the_run_folder_keeps_its_newest_evaluation(report: dict[str, Any], trained: Path) -> None:

@@ -127,16 +127,26 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
     require_workable(callbacks)
     saves = any(isinstance(each, ModelCheckpoint) for each in callbacks)
     defaults: dict[str, Any] = {"enable_checkpointing": saves, "plugins": [AtomicCheckpointIO()]}
-    loggers = build_loggers(cfg)
+    return new_trainer(defaults | arguments, callbacks=callbacks, logger=build_loggers(cfg))
+
+
+def new_trainer(arguments: dict[str, Any], **others: Any) -> pl.Trainer:
     try:
-        return pl.Trainer(**defaults | arguments, callbacks=callbacks, logger=loggers)
+        return pl.Trainer(**arguments, **others)
     except (MisconfigurationException, ValueError) as error:
         raise InputError(f"the trainer cannot be built: {error}") from error
 
 
+def choose_device(cfg: DictConfig) -> str:
+    """The device of a task without a trainer, as torch names it: the first that training takes."""
+    _, devices = divide_trainer(cfg, available=n_gpus())
+    trainer = new_trainer(devices, logger=False, enable_checkpointing=False)
+    return str(trainer.strategy.root_device)
+
+
 def trainer_arguments(cfg: DictConfig, *, available: int) -> dict[str, Any]:
     """The ``trainer`` group with ``gpus`` translated, on a machine with ``available`` GPUs."""
-    arguments = plain(cfg.trainer)
+    arguments, devices = divide_trainer(cfg, available=available)
     if (precision := arguments.get("precision")) is not None and str(precision) not in PRECISIONS:
         raise InputError(
             f"trainer.precision={precision} is not allowed, for 16-mixed overflows in a GAN, and "
@@ -144,9 +154,14 @@ def trainer_arguments(cfg: DictConfig, *, available: int) -> dict[str, Any]:
         )
     if arguments.get("limit_train_batches") == 0:
         raise InputError("trainer.limit_train_batches=0 trains nothing: type 1 or more")
-    names = "accelerator", "devices", "strategy"
-    explicit = {name: arguments.pop(name, None) for name in names}
-    devices = choose_devices(arguments.pop("gpus"), available=available, **explicit)
     if devices["strategy"] != "auto" and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise InputError("-m runs one device per job: type trainer.gpus=1, or a run without -m")
     return arguments | devices
+
+
+def divide_trainer(cfg: DictConfig, *, available: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The ``trainer`` group without what names devices, and Lightning's words for these."""
+    arguments = plain(cfg.trainer)
+    names = "gpus", "accelerator", "devices", "strategy"
+    named = {name: arguments.pop(name, None) for name in names}
+    return arguments, choose_devices(**named, available=available)

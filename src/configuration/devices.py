@@ -12,11 +12,6 @@ Gpus = Devices | None
 DDP = "ddp_find_unused_parameters_true"
 
 
-def best_device() -> str:
-    """Of this machine, for tasks without a trainer."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def n_gpus() -> int:
     """On this machine."""
     return torch.cuda.device_count() or int(torch.backends.mps.is_available())
