@@ -10,7 +10,7 @@ R1 + R2 is trained in batches of 512.
 - eager: as without any option
 - compiled: the generator's forward pass; penalties differentiate the discriminator's twice, which
   torch.compile cannot
-- graphed: ``model.cuda_graph=true``
+- graphed: each step as one CUDA graph
 
 The share of the chip's peak is that of the FLOPs of matrix products and convolutions which torch
 counts in one eager step; with bfloat16, penalties still compute in float32.
@@ -34,9 +34,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from src.configuration.build import build_datamodule, build_model
 from src.configuration.prepare import compose_in
-from src.models.gan.model import ConditionalGAN
+from src.models.generative import GenerativeModel
 
 SKIPPED = 50  # steps
+EAGER, GRAPHED = "src.models.gan.model.ConditionalGAN", "src.models.gan.graph.GraphedGAN"
 PRECISIONS = "32-true", "bf16-mixed"
 PEAK_TFLOPS = 67.0, 989.0  # of H100 and H200 SXM in these precisions, dense (data sheets)
 USUAL = [
@@ -70,14 +71,14 @@ class FlopCount(pl.Callback):
         self.flops = self.counter.get_total_flops()
 
 
-def fit(gan: ConditionalGAN, data: Any, callback: pl.Callback, **trainer: Any) -> None:
+def fit(gan: GenerativeModel, data: Any, callback: pl.Callback, **trainer: Any) -> None:
     quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
     quiet |= {"enable_progress_bar": False, "enable_model_summary": False}
     options = quiet | {"max_epochs": -1, "limit_val_batches": 0, "devices": 1} | trainer
     pl.Trainer(callbacks=[callback], **options).fit(gan, data)
 
 
-def count_flops(gan: ConditionalGAN, data: Any, *, accelerator: str = "gpu") -> int:
+def count_flops(gan: GenerativeModel, data: Any, *, accelerator: str = "gpu") -> int:
     """Of one step of both players, by a batch of ``data``."""
     count = FlopCount()
     fit(gan, data, count, max_steps=1, accelerator=accelerator)
@@ -86,8 +87,8 @@ def count_flops(gan: ConditionalGAN, data: Any, *, accelerator: str = "gpu") -> 
 
 def time_step(cfg: Any, steps: int, way: str, precision: str, *, channels_last: bool) -> float:
     """Seconds."""
+    cfg.model._target_ = GRAPHED if way == "graphed" else EAGER
     gan, watch = build_model(cfg), Stopwatch()
-    gan.cuda_graph = way == "graphed"
     if channels_last:
         gan.to(memory_format=torch.channels_last)
     if way == "compiled":

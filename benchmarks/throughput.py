@@ -48,11 +48,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from src.configuration.build import build_datamodule, build_model, build_trainer
 from src.configuration.prepare import compose_in
-from src.images import Labelled, Scored, to_float
+from src.images import Labelled, to_float
 from src.models.gan.losses import Logits
-from src.models.gan.model import ConditionalGAN, Pace
+from src.models.gan.model import ConditionalGAN
 from src.models.gan.penalties import ZeroCentered, ZeroCenteredPair
+from src.models.gan.scores import Scored, score
 from src.networks import conditioning, dcgan, layers, mlp, resnet
+from src.networks.facts import frozen
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 Step = Callable[[Tensor, Tensor], None]
@@ -90,51 +92,66 @@ def in_memory(images: Tensor, labels: Tensor, batch_size: int) -> Iterator[tuple
 
 
 def bare_step(gan: ConditionalGAN) -> Step:
-    """The model's own adversarial step, with Lightning's part in it taken out."""
-    optimizers = gan.configure_optimizers()
-    gan.players = lambda **_: optimizers  # type: ignore[method-assign]
-    gan.manual_backward = lambda loss, **options: loss.backward(**options)  # type: ignore[method-assign]
+    """The model's own game and networks in a loop of two optimizers, without Lightning."""
+    generator_optimizer, discriminator_optimizer = gan.configure_optimizers()
     gan.train()
-    n_batches = 0
+    game, discriminator, n_batches = gan.game, gan.discriminator, 0
 
     def step(images: Tensor, labels: Tensor) -> None:
         nonlocal n_batches
         n_batches += 1
-        turn = n_batches % gan.discriminator_steps == 0
-        n_images = len(labels) * gan.discriminator_steps
-        pace = Pace(1.0, gan.ema.share(n_images=n_images) if gan.ema else 0.0)
+        trains_generator = n_batches % gan.batches_per_step == 0
         real, inputs = Labelled(images, labels), gan.draw_inputs(labels)
-        gan.adversarial_step(real, *inputs, pace=pace, trains_generator=turn)
+        with torch.set_grad_enabled(trains_generator):
+            fake = gan.make_fake(*inputs)
+        discriminator_optimizer.zero_grad()
+        objective = game.discriminator_objective(discriminator, real, fake, gamma=1.0)
+        objective.total.backward(inputs=gan.discriminator_weights)
+        discriminator_optimizer.step()
+        if not trains_generator:
+            return
+        generator_optimizer.zero_grad()
+        with frozen(gan.discriminator_weights):
+            objective = game.generator_objective(discriminator, real, fake)
+        objective.total.backward(inputs=gan.generator_weights)
+        generator_optimizer.step()
+        average(gan, len(labels))
 
     return step
+
+
+def average(gan: ConditionalGAN, batch_size: int) -> None:
+    if gan.ema is not None:
+        gan.ema.move(gan.generator, gan.ema_share(batch_size * gan.batches_per_step))
 
 
 def first_step(gan: ConditionalGAN) -> Step:
     generator_optimizer, discriminator_optimizer = map(unfused, gan.configure_optimizers())
     gan.train()
-    critic, terms = gan.discriminator, gan.terms.values()
-    penalties = [each for penalty in gan.penalties.values() for each in apart(penalty)]
-    n_batches = 0
+    game, critic, n_batches = gan.game, gan.discriminator, 0
+    penalties = [each for penalty in game.penalties for each in apart(penalty)]
 
     def step(images: Tensor, labels: Tensor) -> None:
         nonlocal n_batches
         n_batches += 1
         real, fake = Labelled(images, labels), gan.make_fake(*gan.draw_inputs(labels))
         cut = Labelled(fake.images.detach(), fake.labels)
-        loss = gan.loss.discriminator(Logits(critic(*real), critic(*cut)))
-        more = [each(critic, **scored(gan, each, real=real, fake=cut)) for each in penalties]
+        loss = game.loss.discriminator(Logits(critic(*real), critic(*cut)))
+        more = [each(critic, **asked(gan, each, real=real, fake=cut)) for each in penalties]
         more += [
-            each.discriminator(critic, **scored(gan, each, real=real, fake=cut)) for each in terms
+            each.discriminator(critic, **asked(gan, each, real=real, fake=cut))
+            for each in game.terms
         ]
         learn(discriminator_optimizer, loss, more)
-        if n_batches % gan.discriminator_steps:
+        if n_batches % gan.batches_per_step:
             return
-        loss = gan.loss.generator(gan.beside_real(real, critic(*fake)))
-        more = [each.generator(critic, real=real, fake=gan.score(fake)) for each in terms]
-        learn(generator_optimizer, loss, more)
-        if gan.ema is not None:
-            n_images = len(labels) * gan.discriminator_steps
-            gan.ema.move(gan.generator, gan.ema.share(n_images=n_images))
+        logits = Logits(game.real_logits(critic, real), critic(*fake))
+        more = [
+            each.generator(critic, real=real, fake=score(critic, fake, classifies=game.classifies))
+            for each in game.terms
+        ]
+        learn(generator_optimizer, game.loss.generator(logits), more)
+        average(gan, len(labels))
 
     return step
 
@@ -144,13 +161,18 @@ def unfused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     return type(optimizer)(optimizer.param_groups[0]["params"], **settings)
 
 
-def scored(gan: ConditionalGAN, part: Any, **batches: Labelled) -> dict[str, Labelled | Scored]:
+def asked(gan: ConditionalGAN, part: Any, **batches: Labelled) -> dict[str, Scored]:
     """The batches, with the discriminator's answers only where ``part`` reads them."""
     reads = {
         "real": getattr(part, "needs", "") == "classify" or getattr(part, "reads", "") == "logits",
         "fake": getattr(part, "fakes", False) or getattr(part, "reads", "") == "logits",
     }
-    return {name: gan.score(each) if reads[name] else each for name, each in batches.items()}
+    return {
+        name: score(gan.discriminator, batch, classifies=gan.game.classifies)
+        if reads[name]
+        else Scored(batch, torch.zeros(len(batch.labels)))
+        for name, batch in batches.items()
+    }
 
 
 def learn(optimizer: torch.optim.Optimizer, loss: Tensor, more: list[Tensor]) -> None:

@@ -64,7 +64,7 @@ def denormals_flushed() -> Iterator[None]:
 
 
 def apart(gan: ConditionalGAN) -> None:
-    gan.joint = False
+    gan.game.scores_together = False
 
 
 # The same mathematics, up to rounding.
@@ -109,7 +109,7 @@ def timer(cfg: DictConfig, variant: Variant, data: InMemoryDataset, *, n_images:
 
 
 def generation(gan: ConditionalGAN) -> dict[str, Timer]:
-    inputs = torch.randn(N_GENERATED, gan.latent_dim), torch.arange(N_GENERATED) % gan.n_classes
+    inputs = torch.randn(N_GENERATED, *gan.noise_shape), torch.arange(N_GENERATED) % gan.n_classes
 
     def run() -> float:
         return time_loop([inputs], gan.generate)

@@ -163,13 +163,14 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
     path = find_checkpoint(cfg.ckpt, logs=Path(cfg.work_dir) / "logs")
     log.info(f"judging {path}")
     checkpoint = load_checkpoint(path)
-    gan = rebuild(checkpoint, path=path).to(choose_device(cfg))
-    datamodule = data_of(cfg, gan.hparams.get("datamodule", {}))
+    model = rebuild(checkpoint, path=path, trusted=[*targets(plain(cfg)["model"])])
+    model.to(choose_device(cfg))
+    datamodule = data_of(cfg, model.hparams.get("datamodule", {}))
     judges = judges_of(cfg, datamodule)
-    n = len(datamodule.test_set) if is_stacked(datamodule) else cfg.n * gan.n_classes
-    labels = torch.arange(n) % gan.n_classes
+    n = len(datamodule.test_set) if is_stacked(datamodule) else cfg.n * model.n_classes
+    labels = torch.arange(n) % model.n_classes
     require_enough(labels, n_classes=datamodule.n_classes, what=f"n={cfg.n}")
-    images = torch.cat(list(sample(gan, labels, seed=cfg.seed)))
+    images = torch.cat(list(sample(model, labels, seed=cfg.seed)))
     source = {
         "ckpt": str(path.absolute()), "epoch": checkpoint["epoch"],
         "step": checkpoint["global_step"], "seed": cfg.seed,

@@ -1,7 +1,7 @@
 """Generate labelled images from a checkpoint."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from src.configuration.build import build_model, choose_device
 from src.configuration.check import check_saved_model
-from src.configuration.trust import require_literal
+from src.configuration.prepare import plain
+from src.configuration.trust import require_literal, targets
 from src.errors import InputError
 from src.images import grid
-from src.models.gan.model import ConditionalGAN
+from src.models.generative import GenerativeModel
 from src.runs.checkpoints import load_checkpoint
 from src.runs.folders import find_checkpoint
 
@@ -27,9 +28,9 @@ CHUNK = 1_000  # images at a time; part of what a seed means, so a constant
 def generate(cfg: DictConfig) -> None:
     """Write ``samples.npz`` (images uint8 (N, C, H, W), labels int64 (N,)) and ``samples.png``."""
     path = find_checkpoint(ckpt_name(cfg), logs=Path(cfg.work_dir) / "logs")
-    gan = load_gan(path).to(choose_device(cfg))
-    labels = choose_labels(cfg.labels, n=cfg.n, n_classes=gan.n_classes)
-    images = torch.cat(list(sample(gan, labels, seed=cfg.seed)))
+    model = load_model(path, trusted=[*targets(plain(cfg)["model"])]).to(choose_device(cfg))
+    labels = choose_labels(cfg.labels, n=cfg.n, n_classes=model.n_classes)
+    images = torch.cat(list(sample(model, labels, seed=cfg.seed)))
     folder = Path(cfg.run_dir)
     np.savez_compressed(folder / "samples.npz", images=images.numpy(), labels=labels.numpy())
     columns = min(cfg.n, 20)
@@ -44,25 +45,32 @@ def ckpt_name(cfg: DictConfig) -> str:
     return cfg.ckpt
 
 
-def load_gan(path: Path) -> ConditionalGAN:
-    """The GAN as it was configured and trained, for generating; no data set is needed."""
-    return rebuild(load_checkpoint(path), path=path)
+def load_model(path: Path, *, trusted: Collection[str] = ()) -> GenerativeModel:
+    """The model as it was configured and trained, for generating; no data set is needed.
+
+    Args:
+        path: a checkpoint of task=train.
+        trusted: classes from outside the project that the checkpoint may name.
+    """
+    return rebuild(load_checkpoint(path), path=path, trusted=trusted)
 
 
-def rebuild(checkpoint: dict[str, Any], *, path: Path) -> ConditionalGAN:
+def rebuild(
+    checkpoint: dict[str, Any], *, path: Path, trusted: Collection[str] = ()
+) -> GenerativeModel:
     """The same from what ``path`` holds."""
     saved = checkpoint["hyper_parameters"]
     require_literal(saved)
-    check_saved_model(saved["model"])
-    gan = build_model(OmegaConf.create(saved))
+    check_saved_model(saved["model"], trusted=trusted)
+    model = build_model(OmegaConf.create(saved))
     try:
-        gan.load_state_dict(checkpoint["state_dict"])
+        model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         raise InputError(
             f"ckpt={path} does not fit the networks that its own configuration names: "
             "they have changed since; generate with the code version that trained it"
         ) from error
-    return gan
+    return model
 
 
 def choose_labels(labels: str | int | list[int], *, n: int, n_classes: int) -> Tensor:
@@ -85,10 +93,10 @@ def choose_labels(labels: str | int | list[int], *, n: int, n_classes: int) -> T
     return torch.tensor(classes).repeat_interleave(n)
 
 
-def sample(gan: ConditionalGAN, labels: Tensor, *, seed: int) -> Iterator[Tensor]:
-    """Images in chunks; equal seeds give equal bits, and the latents are drawn on the CPU."""
+def sample(model: GenerativeModel, labels: Tensor, *, seed: int) -> Iterator[Tensor]:
+    """Images in chunks; equal seeds give equal bits, and the noise is drawn on the CPU."""
     generator = torch.Generator().manual_seed(seed)
     for chunk in track(
         torch.split(labels, CHUNK), description="generating", disable=len(labels) <= CHUNK
     ):
-        yield gan.generate(torch.randn(len(chunk), gan.latent_dim, generator=generator), chunk)
+        yield model.generate(model.draw_noise(len(chunk), generator), chunk)

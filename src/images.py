@@ -16,19 +16,6 @@ class Labelled(NamedTuple):
     labels: Tensor
 
 
-class Scored(NamedTuple):
-    """Labelled images, and what the discriminator has said of them for the loss.
-
-    Logits (N,) are in float32 throughout where a penalty reads them, and images require gradients
-    where one reads slopes. Logits (N, K) of the classes are there where a term asks for them.
-    """
-
-    images: Tensor
-    labels: Tensor
-    logits: Tensor
-    class_logits: Tensor | None = None
-
-
 def to_float(images: Tensor) -> Tensor:
     """uint8 [0, 255] to float32 [-1, 1]: the range that every network sees."""
     return images.float().div_(127.5).sub_(1.0)

@@ -1,4 +1,4 @@
-"""Train a GAN from its configuration to a reviewed run."""
+"""Train a model from its configuration to a reviewed run."""
 
 import logging
 import math
@@ -23,7 +23,7 @@ from src.configuration.build import build_datamodule, build_model, build_trainer
 from src.configuration.prepare import plain, tree
 from src.errors import InputError
 from src.loggers.wandb import close_wandb
-from src.models.gan.model import ConditionalGAN
+from src.models.generative import GenerativeModel
 from src.reports.terminal import command, quoted, show
 from src.runs.checkpoints import load_checkpoint, require_same_model
 from src.runs.folders import LAST, find_checkpoint
@@ -37,12 +37,12 @@ def train(cfg: DictConfig) -> float | None:
     """Fit, then test; return the metric that a search optimizes, if one is named."""
     checkpoint, done = checkpoint_to_continue(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    gan, datamodule, trainer = build_model(cfg), build_datamodule(cfg), build_trainer(cfg)
+    model, datamodule, trainer = build_model(cfg), build_datamodule(cfg), build_trainer(cfg)
     if not trainer.fast_dev_run:  # type: ignore[attr-defined]
         say_what_ends_early(cfg, trainer, done)
         claim(cfg, starts_from=checkpoint)
     try:
-        metrics = fit_and_test(cfg, gan, datamodule, trainer, checkpoint)
+        metrics = fit_and_test(cfg, model, datamodule, trainer, checkpoint)
     except InputError as error:
         release_folder(Path(cfg.run_dir), error, resumes=cfg.resume is not None)
         if not isinstance(error, DivergenceError) or HydraConfig.get().mode != RunMode.MULTIRUN:
@@ -53,7 +53,7 @@ def train(cfg: DictConfig) -> float | None:
         close_wandb()
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         more = [option.split()[0] for option in reached(trainer, done_by(trainer))]
-        show(report(Path(cfg.run_dir), metrics, n_classes=cfg.model.n_classes, more=more))
+        show(report(Path(cfg.run_dir), metrics, model, more=more))
     return None if trainer.fast_dev_run else read(metrics, cfg.optimized_metric)  # type: ignore[attr-defined]
 
 
@@ -69,17 +69,17 @@ def claim(cfg: DictConfig, *, starts_from: Path | None) -> None:
 
 def fit_and_test(
     cfg: DictConfig,
-    gan: ConditionalGAN,
+    model: GenerativeModel,
     datamodule: pl.LightningDataModule,
     trainer: pl.Trainer,
     checkpoint: Path | None,
 ) -> dict[str, Any]:
     """The metrics of both."""
     try:
-        trainer.fit(gan, datamodule, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(model, datamodule, ckpt_path=checkpoint, weights_only=True)
         metrics = last_measured(trainer) | trainer.callback_metrics
         if cfg.test_after_training:
-            trainer.test(gan, datamodule, verbose=False)
+            trainer.test(model, datamodule, verbose=False)
             metrics |= trainer.callback_metrics
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         if not is_of_lightning(error):
@@ -141,7 +141,7 @@ def say_what_ends_early(cfg: DictConfig, trainer: pl.Trainer, done: Done | None)
         if cfg.resume is None:
             raise InputError(ended)
         rank_zero_only(print)(ended)
-    elif cfg.model.schedules and (enders := unforeseen(trainer)):
+    elif cfg.model.get("schedules") and (enders := unforeseen(trainer)):
         rank_zero_only(print)(
             f"{' and '.join(enders)} may end the run before model.schedules, which count images: "
             "type trainer.max_epochs=N with as many as you expect"
@@ -167,15 +167,17 @@ def read(metrics: dict[str, Any], name: str | None) -> float | None:
     return float(metrics[name])
 
 
-def report(run_dir: Path, metrics: dict[str, Any], *, n_classes: int, more: list[str]) -> Panel:
+def report(
+    run_dir: Path, metrics: dict[str, Any], model: GenerativeModel, *, more: list[str]
+) -> Panel:
     """Where everything is, the final losses, and what to type next: ``more`` to train on."""
     run = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
-    labels = {"labels": 5} if n_classes > 5 else {}
+    labels = {"labels": 5} if model.n_classes > 5 else {}
     losses = Table.grid(padding=(0, 2))
-    losses.add_row("loss of", "generator", "discriminator")
+    losses.add_row("loss of", *model.loss_names.values())
     for split in ("train", "val", "test"):
-        values = [metrics[key] for key in (f"{split}/g_loss", f"{split}/d_loss") if key in metrics]
-        losses.add_row(split, *(f"{value:.4f}" for value in values))
+        keys = [f"{split}/{name}" for name in model.loss_names]
+        losses.add_row(split, *(f"{metrics[key]:.4f}" for key in keys if key in metrics))
     lines = [
         *beside_real(metrics),
         "\nlook at samples.gif, curves.png and samples/ in the run folder, or type",

@@ -40,7 +40,7 @@ EXPERIMENT = HISTORICAL | {"model.img_size": 28, "trainer.max_epochs": 20}
 
 FLAGSHIP = {
     "seed": 12345,
-    "model.loss._target_": "src.models.gan.losses.Relativistic",
+    "model.loss._target_": "src.models.gan.game.losses.Relativistic",
     "model.penalties.r1_r2._target_": "src.models.gan.penalties.ZeroCenteredPair",
     "model.terms.label_matching.fakes": False,
     "model.latent_dim": 64,
@@ -83,7 +83,7 @@ COMMANDS: list[tuple[str, dict[str, Any]]] = [
         {
             "model.generator.n_classes": 1,
             "model.discriminator.channels": 3,
-            "model.loss._target_": "src.models.gan.losses.Relativistic",
+            "model.loss._target_": "src.models.gan.game.losses.Relativistic",
             "model.schedules.lr.points": [[600_000, 1.0], [1_200_000, 0.0]],
             "callbacks.best_checkpoint.monitor": "val/kl",
         },
@@ -131,7 +131,7 @@ def test_each_experiment_builds_and_generates_digits(typed: Compose, experiment:
     cfg = typed(f"experiment={experiment}")
     gan = build_model(cfg)
     labels = torch.arange(10) % cfg.datamodule.n_classes
-    images = gan.generate(torch.randn(10, gan.latent_dim), labels)
+    images = gan.generate(torch.randn(10, *gan.noise_shape), labels)
     assert images.shape == (10, cfg.datamodule.channels, 28, 28)
     assert images.dtype == torch.uint8
 
@@ -143,12 +143,12 @@ def test_each_objective_builds(typed: Compose, loss: str, penalties: str) -> Non
         typed("model=small_gan", f"model/loss={loss}", f"model/penalties={penalties}")
     )
     counts = {"none": 0, "[r1,r2]": 2, "r1_r2": 1, "[fd_r1,fd_r2]": 2, "wgan_gp": 1}
-    assert len(gan.penalties) == counts[penalties]
+    assert len(gan.game.penalties) == counts[penalties]
 
 
 def test_augmentation_is_one_option(typed: Compose) -> None:
     gan = build_model(typed("model/augment=translation", "model.augment.translation.max_pixels=3"))
-    assert gan.augment == {"translation": Translation(max_pixels=3)}
+    assert gan.game.augmentations == [Translation(max_pixels=3)]
     assert build_model(typed()).augment == {}
 
 

@@ -18,7 +18,7 @@ from src.configuration.build import ready_data
 from src.configuration.prepare import compose_in
 from src.errors import InputError
 from src.evaluate import Findings, Subject, evaluate, from_file, keep_in_run
-from src.generate import generate, load_gan, sample
+from src.generate import generate, load_model, sample
 from src.images import Labelled
 from src.metrics.footing import in_turn
 from src.metrics.modes import count_modes, digit_judges, read_modes
@@ -234,7 +234,7 @@ def test_stacked_digits_are_judged_by_their_modes(
     stacked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = report_on(tmp_path, stacked, f"ckpt={stacked}", "seed=3")
-    gan, judges = load_gan(stacked / "checkpoints" / "last.ckpt"), digit_judges(data_dir=stacked)
+    gan, judges = load_model(stacked / "checkpoints" / "last.ckpt"), digit_judges(data_dir=stacked)
     (images,) = sample(gan, torch.zeros(N_STACKED, dtype=torch.int64), seed=3)
     assert report["rows"]["generated"] == count_modes(read_modes(judges, images))
     data = ready_data(compose_in(tmp_path, *STACKED, f"data_dir={stacked}"))

@@ -107,11 +107,11 @@ def test_five_lines_of_python_generate_a_five(
 ) -> None:
     asked_for = []
 
-    def load_gan(path: Path) -> torch.nn.Module:
+    def load_model(path: Path) -> torch.nn.Module:
         asked_for.append(path)
         return build_model(compose_in(tmp_path))
 
-    monkeypatch.setattr(src.generate, "load_gan", load_gan)
+    monkeypatch.setattr(src.generate, "load_model", load_model)
     five = module("five.py").five
     assert asked_for == [Path("RUN/checkpoints/last.ckpt")]
     assert (five.shape, five.dtype) == ((1, 1, 28, 28), torch.uint8)

@@ -23,7 +23,7 @@ from src.configuration.build import build_datamodule, build_model
 from src.configuration.command_line import CONFIGS
 from src.configuration.prepare import compose_in
 from src.errors import InputError
-from src.generate import choose_labels, generate, load_gan, sample
+from src.generate import choose_labels, generate, load_model, sample
 from src.images import grid
 from src.models.gan.model import ConditionalGAN
 from src.reports.terminal import setting, show
@@ -424,12 +424,12 @@ def test_all_labels_and_equal_seeds_to_the_bit(run: Path, typed: Compose) -> Non
 
 
 def test_a_loaded_gan_generates_what_the_trained_one_did(run: Path) -> None:
-    gan = load_gan(run / "checkpoints" / "last.ckpt")
+    gan = load_model(run / "checkpoints" / "last.ckpt")
     labels = torch.arange(10)
-    latents = torch.randn(10, gan.latent_dim)
-    again = load_gan(run / "checkpoints" / "last.ckpt")
+    latents = torch.randn(10, *gan.noise_shape)
+    again = load_model(run / "checkpoints" / "last.ckpt")
     assert torch.equal(gan.generate(latents, labels), again.generate(latents, labels))
-    fixed = torch.randn(8, gan.latent_dim, generator=torch.Generator().manual_seed(0))
+    fixed = gan.draw_noise(8, torch.Generator().manual_seed(0))
     images = gan.generate(fixed.repeat_interleave(10, dim=0), labels.repeat(8))
     with Image.open(run / "samples" / "epoch_0002.png") as picture:
         assert np.array_equal(picture, grid(images, columns=10))
@@ -446,12 +446,12 @@ def test_hyper_parameters_hold_the_configuration_and_the_size(run: Path) -> None
 def test_a_checkpoint_older_than_a_group_of_parts_still_generates(run: Path) -> None:
     path = run / "checkpoints" / "last.ckpt"
     latents, labels = torch.randn(10, 100), torch.arange(10)
-    images = load_gan(path).generate(latents, labels)
+    images = load_model(path).generate(latents, labels)
     checkpoint = last(run)
     for part in ("schedules", "terms", "augment"):
         assert checkpoint["hyper_parameters"]["model"].pop(part) == {}
     torch.save(checkpoint, path)
-    assert torch.equal(load_gan(path).generate(latents, labels), images)
+    assert torch.equal(load_model(path).generate(latents, labels), images)
 
 
 def test_a_checkpoint_cannot_name_foreign_code(run: Path) -> None:
@@ -460,7 +460,7 @@ def test_a_checkpoint_cannot_name_foreign_code(run: Path) -> None:
     checkpoint["hyper_parameters"]["model"]["loss"] = {"_target_": "pathlib.Path"}
     torch.save(checkpoint, path)
     with pytest.raises(InputError, match=r"names pathlib.Path, which is none of"):
-        load_gan(path)
+        load_model(path)
 
 
 def test_a_checkpoint_cannot_have_files_removed(run: Path, typed: Compose, tmp_path: Path) -> None:
@@ -488,7 +488,7 @@ def test_the_picture_shows_every_class(run: Path, typed: Compose) -> None:
 
 
 def test_chunks_do_not_repeat(run: Path) -> None:
-    gan = load_gan(run / "checkpoints" / "last.ckpt")
+    gan = load_model(run / "checkpoints" / "last.ckpt")
     chunks = list(sample(gan, torch.zeros(2_500, dtype=torch.int64), seed=0))
     assert [len(chunk) for chunk in chunks] == [1_000, 1_000, 500]
     assert not torch.equal(chunks[0][:500], chunks[1][:500])
@@ -518,4 +518,4 @@ def test_a_checkpoint_of_other_networks_is_refused(run: Path, typed: Compose) ->
     checkpoint["hyper_parameters"]["model"]["generator"]["latent_dim"] = 64
     torch.save(checkpoint, path)
     with pytest.raises(InputError, match="does not fit the networks"):
-        load_gan(path)
+        load_model(path)

@@ -17,7 +17,7 @@ from src.configuration.build import build_datamodule
 from src.configuration.prepare import compose_in
 from src.datamodules.in_memory import InMemoryDataModule
 from src.datamodules.synthetic import SyntheticDataModule
-from src.generate import load_gan
+from src.generate import load_model
 from src.images import Labelled
 from src.metrics.footing import rows_like
 from src.metrics.judges import load_judges
@@ -93,12 +93,13 @@ def make_gan(
     critic: nn.Module | None = None,
     normalized: bool = False,
     optimizer: Any = torch.optim.SGD,
+    family: type[ConditionalGAN] = ConditionalGAN,
     **changes: Any,
 ) -> ConditionalGAN:
     torch.manual_seed(0)
     parts: dict[str, Any] = {"loss": LeastSquares(), "penalties": {}, "seed": 5}
     parts |= {"n_classes": CLASSES, "latent_dim": LATENT} | changes
-    return ConditionalGAN(
+    return family(
         generator=Painter(),
         discriminator=critic or Critic(normalized=normalized),
         generator_optimizer=partial(optimizer, lr=lr_g),
@@ -277,8 +278,8 @@ def bars(*, seed: int) -> SyntheticDataModule:
 
 def measure_again(run: Path, data_dir: Path, *, n: int) -> dict[str, float]:
     """From the last checkpoint, in this process, without the callback."""
-    gan = load_gan(run / "checkpoints" / "last.ckpt")
-    latents = torch.randn(n, gan.latent_dim, generator=torch.Generator().manual_seed(0))
+    gan = load_model(run / "checkpoints" / "last.ckpt")
+    latents = gan.draw_noise(n, torch.Generator().manual_seed(0))
     labels = torch.arange(n) % 10
     judges = load_judges("synthetic", n_classes=10, channels=1, data_dir=data_dir)
     datamodule = build_datamodule(compose_in(run, *BARS))

@@ -13,10 +13,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from src.errors import InputError
+from src.models.generative import GenerativeModel
 from src.reports.curves import draw_curves
 from src.runs.limits import is_cut
 
-PLAYERS = "g_loss", "d_loss"
 Means = dict[str, float]
 
 
@@ -48,13 +48,25 @@ class LossRecord(Callback):
         self.run_dir = run_dir
         self.latest: Means = {}
         self.history: list[Means] = []
-        self.pending: dict[str, list[Tensor]] = {name: [] for name in PLAYERS}
-        self.sums = dict.fromkeys(PLAYERS, 0.0)  # of this epoch
-        self.counts = dict.fromkeys(PLAYERS, 0)
-        self.evaluated: list[Tensor] = []  # (g_loss, d_loss, 1) times images
+        self.names: list[str] = []
+        self.pending: dict[str, list[Tensor]] = {}
+        self.sums: Means = {}  # of this epoch
+        self.counts: dict[str, int] = {}
+        self.evaluated: list[Tensor] = []  # (losses, 1) times images
         self.validation: Means = {}
         self.n_images, self.started_at = 0, perf_counter()
         self.n_images_seen = 0  # since this process started
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        assert isinstance(pl_module, GenerativeModel)
+        if not self.names:  # Lightning calls this once for fit and again for test
+            self.names = [*pl_module.loss_names]
+            self.pending = {name: [] for name in self.names}
+            self.start_epoch()
+
+    def start_epoch(self) -> None:
+        self.sums, self.counts = dict.fromkeys(self.names, 0.0), dict.fromkeys(self.names, 0)
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -96,19 +108,19 @@ class LossRecord(Callback):
         self.n_images += len(batch[1]) * trainer.world_size
         for name, loss in outputs.items():
             self.pending[name].append(loss)
-        if len(self.pending["g_loss"]) >= trainer.log_every_n_steps:  # type: ignore[attr-defined]
+        if len(self.pending[self.names[0]]) >= trainer.log_every_n_steps:  # type: ignore[attr-defined]
             self.report(trainer)
 
     def report(self, trainer: pl.Trainer) -> None:
         """Read the pending losses back, refuse NaN, and publish their means."""
-        names = [name for name in PLAYERS if self.pending[name]]
+        names = [name for name in self.names if self.pending[name]]
         if not names:
             return
         losses = {name: torch.stack(self.pending[name]).tolist() for name in names}
         means = mean_over_ranks(trainer, [sum(each) / len(each) for each in losses.values()])
         if not all(map(math.isfinite, means)):
             raise self.not_finite(trainer.global_step, losses)
-        self.pending = {name: [] for name in PLAYERS}
+        self.pending = {name: [] for name in self.names}
         for name, mean in zip(names, means, strict=True):
             self.sums[name] += mean * len(losses[name])
             self.counts[name] += len(losses[name])
@@ -120,8 +132,9 @@ class LossRecord(Callback):
 
     def not_finite(self, step: int, losses: dict[str, list[float]]) -> DivergenceError:
         """Name the first loss that is NaN or infinite, in lists that end at ``step``."""
+        n_steps = len(losses.get(self.names[0], []))
         found = [
-            (step - (len(each) - 1 - i) * len(losses.get("g_loss", [])) // len(each), name)
+            (step - (len(each) - 1 - i) * n_steps // len(each), name)
             for name, each in losses.items()
             for i, loss in enumerate(each)
             if not math.isfinite(loss)
@@ -145,13 +158,14 @@ class LossRecord(Callback):
         self.report(trainer)
         means = {f"train/{name}": self.sums[name] / n for name, n in self.counts.items() if n}
         if not is_cut(trainer):
-            self.sums, self.counts = dict.fromkeys(PLAYERS, 0.0), dict.fromkeys(PLAYERS, 0)
+            self.start_epoch()
         pl_module.log_dict(means, logger=False)
         row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         self.history.append(row | means | self.validation)
         self.validation = {}
         if trainer.is_global_zero:
-            draw_curves(self.history, self.run_dir / "curves.png")
+            names = trainer.lightning_module.loss_names
+            draw_curves(self.history, self.run_dir / "curves.png", names=names)  # type: ignore[arg-type]
 
     @override
     def on_validation_batch_end(
@@ -163,10 +177,8 @@ class LossRecord(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        values = torch.stack(
-            [*(outputs[name] for name in PLAYERS), torch.ones_like(outputs["g_loss"])]
-        )
-        self.evaluated.append(values * len(batch[1]))
+        losses = [outputs[name] for name in self.names]
+        self.evaluated.append(torch.stack([*losses, torch.ones_like(losses[0])]) * len(batch[1]))
 
     on_test_batch_end = on_validation_batch_end
 
@@ -184,10 +196,10 @@ class LossRecord(Callback):
         self.evaluated = []
         if trainer.sanity_checking:
             return {}
-        means = {f"{split}/{name}": sums[i] / sums[-1] for i, name in enumerate(PLAYERS)}
+        means = {f"{split}/{name}": sums[i] / sums[-1] for i, name in enumerate(self.names)}
         if not all(map(math.isfinite, means.values())):
             self.report(trainer)  # which names the first bad step, if training had one
-            last = {name: [means[f"{split}/{name}"]] for name in PLAYERS}
+            last = {name: [means[f"{split}/{name}"]] for name in self.names}
             raise self.not_finite(trainer.global_step, last)
         pl_module.log_dict(means, logger=False)
         publish(trainer, means)
@@ -195,8 +207,9 @@ class LossRecord(Callback):
 
 
 def learning_rates(trainer: pl.Trainer) -> Means:
+    names: Any = trainer.lightning_module.optimizer_names
     rates = [float(optimizer.param_groups[0]["lr"]) for optimizer in trainer.optimizers]
-    return dict(zip(("lr/generator", "lr/discriminator"), rates, strict=True))
+    return {f"lr/{name}": rate for name, rate in zip(names, rates, strict=True)}
 
 
 def schedules(trainer: pl.Trainer) -> Means:

@@ -12,7 +12,7 @@ from src.images import Labelled
 from src.metrics.cache import Row
 from src.metrics.judges import Judges, NoJudgesError
 from src.metrics.modes import count_modes, count_once, digit_judges, read_modes
-from src.models.gan.model import ConditionalGAN
+from src.models.generative import GenerativeModel
 
 
 class Modes(Quality):
@@ -36,9 +36,9 @@ class Modes(Quality):
         return digit_judges(data_dir=self.data_dir, device=device)
 
     @override
-    def numbers(self, trainer: pl.Trainer, gan: ConditionalGAN, judges: Judges) -> Row:
+    def numbers(self, trainer: pl.Trainer, model: GenerativeModel, judges: Judges) -> Row:
         modes = torch.zeros(self.n, dtype=torch.int64)
-        for rows, fake in self.share(trainer, gan):
+        for rows, fake in self.share(trainer, model):
             modes[rows] = read_modes(judges, fake.images)
         modes = self.sum_over_ranks(trainer, modes)
         if not trainer.is_global_zero:

@@ -56,7 +56,7 @@ class EpochLines(Callback):
         losses = "  ".join(
             f"{name.removeprefix('train/')} {value:.3f}"
             for name, value in row.items()
-            if name.endswith("_loss")
+            if name.startswith(("train/", "val/"))
         )
         last = trainer.max_epochs or -1
         of = f"/{last}" if last > 0 else ""

@@ -32,7 +32,7 @@ from src.metrics.judges import (
 )
 from src.metrics.panel import quick
 from src.metrics.real import quick_floor, read_once
-from src.models.gan.model import ConditionalGAN
+from src.models.generative import GenerativeModel
 from src.networks.classifier import Classifier
 from src.reports.figures import draw_quality
 from src.runs.limits import is_cut
@@ -151,7 +151,7 @@ class Quality(Callback):
             self.measure(trainer, pl_module)
 
     def measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, ConditionalGAN)
+        assert isinstance(pl_module, GenerativeModel)
         if self.judges is None or pl_module.images_seen is None:  # counted from the first step on
             return
         started_at = perf_counter()
@@ -165,33 +165,35 @@ class Quality(Callback):
         self.report(trainer)
         self.started_at += perf_counter() - started_at
 
-    def numbers(self, trainer: pl.Trainer, gan: ConditionalGAN, judges: Judges) -> Row:
+    def numbers(self, trainer: pl.Trainer, model: GenerativeModel, judges: Judges) -> Row:
         """What is ``measured``, and the same of real images as ``real_...``; rank 0 knows it."""
-        fake = self.judge(trainer, gan, judges)
+        fake = self.judge(trainer, model, judges)
         if not trainer.is_global_zero:
             return {}
         return self.compare(fake, trainer.datamodule, judges)  # type: ignore[attr-defined]
 
-    def judge(self, trainer: pl.Trainer, gan: ConditionalGAN, judges: Judges) -> Judged:
+    def judge(self, trainer: pl.Trainer, model: GenerativeModel, judges: Judges) -> Judged:
         """All images, of which each rank judges its share."""
-        labels = torch.arange(self.n) % gan.n_classes
+        labels = torch.arange(self.n) % model.n_classes
         features = torch.zeros(self.n, judges.features.n_features)
         predictions, confidence = torch.zeros(self.n, dtype=torch.long), torch.zeros(self.n)
-        for rows, fake in self.share(trainer, gan):
+        for rows, fake in self.share(trainer, model):
             features[rows], predictions[rows], confidence[rows] = judges.read(fake)[2:]
         total = [self.sum_over_ranks(trainer, part) for part in (features, predictions, confidence)]
         return Judged(torch.empty(self.n, 0), labels, *total)
 
-    def share(self, trainer: pl.Trainer, gan: ConditionalGAN) -> Iterator[tuple[Tensor, Labelled]]:
+    def share(
+        self, trainer: pl.Trainer, model: GenerativeModel
+    ) -> Iterator[tuple[Tensor, Labelled]]:
         """This rank's images, every ``world_size``-th chunk, after their places among all."""
         generator = torch.Generator().manual_seed(0)
-        latents = torch.randn(self.n, gan.latent_dim, generator=generator)
-        labels = torch.arange(self.n) % gan.n_classes
-        for buffer in gan.sampler.buffers():  # each rank's batch normalization has its own
+        noise = model.draw_noise(self.n, generator)
+        labels = torch.arange(self.n) % model.n_classes
+        for buffer in model.sampler.buffers():  # each rank's batch normalization has its own
             buffer.copy_(trainer.strategy.broadcast(buffer))
         chunks = torch.arange(self.n).split(CHUNK)
         for rows in chunks[trainer.global_rank :: trainer.world_size]:
-            yield rows, Labelled(gan.generate(latents[rows], labels[rows]), labels[rows])
+            yield rows, Labelled(model.generate(noise[rows], labels[rows]), labels[rows])
 
     def sum_over_ranks(self, trainer: pl.Trainer, values: Tensor) -> Tensor:
         """Of which all but one are zero at each place, so that the sum is exact."""

@@ -11,11 +11,11 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from typing_extensions import override
 
 from src.images import grid
-from src.models.gan.model import ConditionalGAN
+from src.models.generative import GenerativeModel
 
 
 class SampleGrid(Callback):
-    """After each epoch, one column per class and one fixed latent per row, so that epochs compare.
+    """After each epoch, one column per class and one fixed noise per row, so that epochs compare.
 
     Images of a single class, ``rows`` in all, fill ten columns.
     Writes ``folder/epoch_0001.png`` and so on, shows the grid as ``gen_imgs`` in every logger
@@ -29,19 +29,18 @@ class SampleGrid(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        assert isinstance(pl_module, ConditionalGAN)
+        assert isinstance(pl_module, GenerativeModel)
         picture = self.draw(pl_module)
         self.folder.mkdir(parents=True, exist_ok=True)
         picture.save(self.folder / f"epoch_{trainer.current_epoch + 1:04d}.png")
         for logger in trainer.loggers:
             show(picture, logger, step=trainer.global_step)
 
-    def draw(self, gan: ConditionalGAN) -> Image.Image:
-        fixed = torch.Generator().manual_seed(0)
-        latents = torch.randn(self.rows, gan.latent_dim, generator=fixed)
-        labels = torch.arange(gan.n_classes).repeat(self.rows)
-        images = gan.generate(latents.repeat_interleave(gan.n_classes, dim=0), labels)
-        return grid(images, columns=gan.n_classes if gan.n_classes > 1 else 10)
+    def draw(self, model: GenerativeModel) -> Image.Image:
+        noise = model.draw_noise(self.rows, torch.Generator().manual_seed(0))
+        labels = torch.arange(model.n_classes).repeat(self.rows)
+        images = model.generate(noise.repeat_interleave(model.n_classes, dim=0), labels)
+        return grid(images, columns=model.n_classes if model.n_classes > 1 else 10)
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

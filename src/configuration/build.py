@@ -12,7 +12,7 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import (
     Callback,
     EarlyStopping,
@@ -25,15 +25,15 @@ from src.callbacks.losses import LossRecord
 from src.callbacks.progress import make_progress
 from src.callbacks.quality import Quality
 from src.callbacks.stop import StopOnSignal
+from src.configuration.check import find_family
 from src.configuration.devices import choose_devices, n_gpus
 from src.configuration.prepare import plain
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
-from src.models.gan.model import ConditionalGAN
+from src.models.generative import GenerativeModel
 from src.runs.checkpoints import AtomicCheckpointIO
 
 PRECISIONS = "32", "32-true", "bf16", "bf16-mixed"
-PARTS = signature(ConditionalGAN).parameters
 
 
 def make(node: DictConfig) -> Any:
@@ -49,19 +49,22 @@ def make(node: DictConfig) -> Any:
         raise
 
 
-def build_model(cfg: DictConfig) -> ConditionalGAN:
-    """The GAN, with the whole configuration and its size as its hyper-parameters."""
-    model = make(cfg.model)
-    # A checkpoint may be older than a part, which is then absent.
-    parts = {part: model[part] for part in PARTS if part in model}
-    gan = ConditionalGAN(**parts, seed=cfg.seed)
-    gan.save_hyperparameters(plain(cfg) | size(gan))
-    return gan
+def build_model(cfg: DictConfig) -> GenerativeModel:
+    """The model of the family that ``model._target_`` names.
+
+    Its hyper-parameters are the whole configuration and its size.
+    """
+    family = find_family(plain(cfg)["model"])
+    parts = {key: node for key, node in cfg.model.items() if key in signature(family).parameters}
+    model = family(**make(OmegaConf.create(parts)), seed=cfg.seed)
+    model.save_hyperparameters(plain(cfg) | size(model))
+    return model
 
 
-def size(gan: ConditionalGAN) -> dict[str, int]:
-    total = sum(weight.numel() for weight in gan.parameters())
-    trainable = sum(weight.numel() for weight in gan.parameters() if weight.requires_grad)
+def size(model: GenerativeModel) -> dict[str, int]:
+    """How many weights there are, and how many of them are trained."""
+    total = sum(weight.numel() for weight in model.parameters())
+    trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     return {
         "model/params_total": total,
         "model/params_trainable": trainable,

@@ -2,18 +2,18 @@
 
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pkgutil import resolve_name
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytorch_lightning as pl
 
 from src.configuration.devices import choose_devices
-from src.configuration.schema import LEAST, MOST, RENAMED, Call, Config, Model
+from src.configuration.schema import LEAST, MOST, RENAMED, Call, Config, Shared
 from src.configuration.trust import OF_CHECKPOINTS, require_known_targets
 from src.errors import InputError
+from src.models.generative import GenerativeModel
 
 Node = Mapping[str, Any]
 Hints = dict[str, Any]  # allowed keys and their types
@@ -25,9 +25,10 @@ def check(config: Node) -> None:
     Raises:
         InputError: naming the key, what is allowed there, and the nearest valid key.
     """
-    check_node(config, accepted(Config), path="")
+    rest = {key: value for key, value in config.items() if key != "model"}
+    check_node(rest, accepted(Config), path="")
     require(accepted(Config), config, path="")
-    require(required(Model), config["model"], path="model")
+    check_model(config["model"])
     trainer = accepted(pl.Trainer) | accepted(choose_devices)
     ours = ("available", "logger", "callbacks")  # the last two are groups of their own
     check_node(
@@ -35,12 +36,53 @@ def check(config: Node) -> None:
     )
 
 
-def check_saved_model(model: Node) -> None:
+def check_model(model: Node) -> None:
+    """Refuse a ``model`` group that its class does not accept."""
+    family = find_family(model)
+    parameters = {key: hint for key, hint in accepted(family).items() if key != "seed"}
+    for key, hint in parameters.items():
+        for names in filter(is_typeddict, (hint, *get_args(hint))):
+            check_node(
+                model.get(key, {}), dict.fromkeys(get_type_hints(names), Call), path=f"model.{key}"
+            )
+    check_node(
+        {key: value for key, value in model.items() if key != "_target_"},
+        accepted(Shared) | {key: as_node(hint) for key, hint in parameters.items()},
+        path="model",
+    )
+    require([name for name in required(family) if name != "seed"], model, path="model")
+
+
+def find_family(model: Node) -> type[GenerativeModel]:
+    """The class that a ``model`` group names."""
+    name = model.get("_target_") if isinstance(model, Mapping) else model
+    found = locate(name, path="model") if isinstance(name, str) else None
+    if not (isinstance(found, type) and issubclass(found, GenerativeModel)):
+        raise InputError(
+            f"model._target_={name} is no generative model: choose one of the files in "
+            "configs/model with model=NAME, or derive your class from GenerativeModel"
+        )
+    return found
+
+
+def as_node(hint: Any) -> Any:
+    """What YAML holds where a model takes ``hint``: for an object, a node with a _target_."""
+    for option in (hint, *get_args(hint)):
+        origin = get_origin(option) or option
+        if is_typeddict(option) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+            return dict[str, Call]
+    plain = int, float, bool, str, NoneType
+    is_plain = all(option in plain for option in get_args(hint) or (hint,))
+    return hint if is_plain or get_origin(hint) is Literal else Call
+
+
+def check_saved_model(model: Node, *, trusted: Collection[str] = ()) -> None:
     """Refuse a checkpoint's ``model`` group that does not fit, or names code from elsewhere."""
-    instead = "its model cannot be built here; move a class of your own into src/networks, for one"
-    require_known_targets(model, OF_CHECKPOINTS, source="the checkpoint", instead=instead)
-    check_mapping(model, Model, path="model")
-    require(required(Model), model, path="model")
+    instead = "if you trust it, type model=NAME of its file in configs/model"
+    require_known_targets(
+        model, OF_CHECKPOINTS, source="the checkpoint", instead=instead, trusted=trusted
+    )
+    check_model(model)
 
 
 def check_saved_data(datamodule: Node, *, trusted: Collection[str]) -> None:
@@ -74,8 +116,6 @@ def check_value(value: Any, hint: Any, *, path: str) -> None:
 def check_mapping(value: Node, hint: Any, *, path: str) -> None:
     if "_target_" in value:
         check_call(value, path=path)
-    elif is_dataclass(hint):
-        check_node(value, accepted(hint), path=path)  # type: ignore[arg-type]
     elif get_origin(hint) is dict:
         for key, item in value.items():
             check_value(item, get_args(hint)[1], path=f"{path}.{key}")

@@ -19,6 +19,7 @@ from src.runs.folders import RECORD, newest_run
 
 wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
 CONFIGS = Path(__file__).parents[2] / "configs"
+VALUED = "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p"
 RESUMED = "hydra.job.id=resumed"  # marks a line whose ``resume`` is translated
 
 
@@ -33,10 +34,18 @@ def translate(arguments: Sequence[str]) -> list[str]:
     if {"-sc", "--shell-completion"} & set(arguments):
         return list(arguments)
     arguments = resume(in_torchrun_s_folder(arguments))
-    arguments = [argument.removeprefix("++") for argument in arguments]
-    # Python's argparse takes no flag between overrides.
-    arguments.sort(key=lambda argument: argument not in ("-m", "--multirun"))
+    arguments = [argument.removeprefix("++") for argument in flags_first(arguments)]
     return [*filter(None, map(translate_one, arguments))]
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """Flags with their values before the overrides: Python's argparse takes none between them."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    for argument in arguments:
+        is_value = bool(flags) and flags[-1] in VALUED and argument not in VALUED
+        (flags if argument.startswith("-") or is_value else overrides).append(argument)
+    return [*flags, *overrides]
 
 
 def translate_one(argument: str) -> str:

@@ -55,7 +55,8 @@ def prepare(cfg: DictConfig) -> None:
 def require_known_record(cfg: DictConfig) -> None:
     """Refuse code, and another folder, that only the record of the resumed run names.
 
-    What is typed after ``resume``, or named by a file of this project, is the user's own choice.
+    What is typed after ``resume``, or named by a file of this project or of a folder that is typed
+    there, is the user's own choice.
     """
     if cfg.run_dir != HydraConfig.get().runtime.output_dir:
         raise InputError(
@@ -65,7 +66,9 @@ def require_known_record(cfg: DictConfig) -> None:
     overrides = HydraConfig.get().overrides.task
     resumed_at = [i for i, line in enumerate(overrides) if line.startswith("++resume=")]
     typed = " ".join(overrides[max(resumed_at, default=-1) + 1 :])
-    files = " ".join(map(Path.read_text, CONFIGS.rglob("*.yaml")))
+    sources = HydraConfig.get().runtime.config_sources  # a record can name none
+    folders = [Path(source.path) for source in sources if source.schema == "file"]
+    files = " ".join(file.read_text() for folder in folders for file in folder.rglob("*.yaml"))
     require_known_targets(
         plain(cfg),
         OF_RUNS,

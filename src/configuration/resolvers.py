@@ -19,7 +19,7 @@ def part_of_run(share: float, *, _root_: DictConfig) -> int:
 
     trainer: Any = OmegaConf.to_container(_root_.trainer, resolve=True)
     per_batch = _root_.datamodule.batch_size * n_processes(**trainer)
-    per_step = per_batch * _root_.model.discriminator_steps
+    per_step = per_batch * _root_.model.get("discriminator_steps", 1)
     per_epoch = images_per_epoch(
         _root_.datamodule.train_val_test_split[0],
         per_batch=per_batch,

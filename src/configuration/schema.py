@@ -1,47 +1,25 @@
 """What a composed configuration may hold: every key is a parameter of the thing it configures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 Call = Mapping[str, Any]  # a node with _target_, whose signature says what else it holds
 
 
 @dataclass
-class Schedules:
-    """What may change in training."""
-
-    lr: Call
-    gamma: Call
-    beta2: Call
-    ema_halflife: Call
-
-
-@dataclass
-class Model:
-    """The ``model`` group: shared numbers, then the parts that interpolate them."""
+class Shared:
+    """Numbers of the ``model`` group that are no parameter of its class, but its parts' own."""
 
     lr: float
     b1: float
     b2: float
     lr_g: float
     lr_d: float
-    n_classes: int
-    latent_dim: int
     channels: int
     img_size: int
-    generator: Call
-    discriminator: Call
-    loss: Call
-    penalties: dict[str, Call]
-    generator_optimizer: Call
-    discriminator_optimizer: Call
-    discriminator_steps: int
-    ema_halflife_images: float | None
-    schedules: Schedules = field(default_factory=dict)  # type: ignore[assignment]
-    terms: dict[str, Call] = field(default_factory=dict)
-    augment: dict[str, Call] = field(default_factory=dict)
-    cuda_graph: bool = False
+    n_classes: int
+    latent_dim: int
 
 
 @dataclass
@@ -50,7 +28,7 @@ class Config:
 
     task: Literal["train", "generate", "evaluate", "compare", "train_judge"]
     seed: int
-    model: Model
+    model: Any  # checked against the class that it names
     datamodule: Call
     trainer: Any  # checked against Lightning's Trainer
     callbacks: dict[str, Call]

@@ -21,9 +21,9 @@ class EMA(nn.Module):
         self.halflife_images = halflife_images
 
     def share(self, *, n_images: int, ramp: float = 1.0) -> float:
-        """Of the network in the average after ``n_images`` more.
+        """Weight of the network in the average after ``n_images`` more images, from 0 to 1.
 
-        ``ramp`` is the share of the half-life that already holds: 0 copies the weights.
+        ``ramp`` is the part of the half-life that already holds: 0 copies the network.
         """
         halflife_images = self.halflife_images * ramp
         decay = 0.5 ** (n_images / halflife_images) if halflife_images else 0.0
@@ -31,7 +31,7 @@ class EMA(nn.Module):
 
     @torch.no_grad()
     def move(self, network: nn.Module, share: float | Tensor) -> None:
-        """Towards ``network``, of which the average then has ``share``; buffers are copied."""
+        """Move the average towards ``network`` by ``share`` of the way, and copy its buffers."""
         averages: list[Tensor] = [*self.network.parameters()]
         currents: list[Tensor] = [*network.parameters()]
         if isinstance(share, Tensor):  # which the call for all would read back from the device
@@ -43,8 +43,8 @@ class EMA(nn.Module):
             average.copy_(current)
 
     @override
-    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        return self.network(latents, labels)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.network(*inputs)
 
     @override
     def train(self, mode: bool = True) -> Self:

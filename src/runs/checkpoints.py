@@ -57,8 +57,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             "name another one (best-*.ckpt lie beside last.ckpt)"
         ) from error
     match checkpoint:
-        case {"hyper_parameters": {"model": dict()}, "state_dict": dict()}:
+        case {"hyper_parameters": {"model": {"_target_": str()}}, "state_dict": dict()}:
             return dict(checkpoint)
+        case {"hyper_parameters": {"model": dict()}}:
+            raise InputError(
+                f"ckpt={path} is of version 0.1, whose classes have moved: use it with the code "
+                "that trained it, or train again with the options in its config.yaml"
+            )
         case _:
             raise InputError(
                 f"ckpt={path} was not written by this project: name a file that task=train has left"
@@ -68,11 +73,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def require_same_model(checkpoint: dict[str, Any], model: dict[str, Any], *, path: Path) -> None:
     """Refuse another ``model`` group, down to the learning rate, which resuming would ignore.
 
-    A group of parts that is newer than the checkpoint was empty then. ``cuda_graph`` changes only
-    the speed, and schedules that end with the run are stretched where it is.
+    A group of parts that is newer than the checkpoint was empty then. Schedules that end with the
+    run are stretched where it is.
     """
     saved = checkpoint["hyper_parameters"]["model"]
-    wanted = {key: value for key, value in model.items() if key not in ("cuda_graph", "schedules")}
+    wanted = {key: value for key, value in model.items() if key != "schedules"}
     changed = [key for key in wanted if saved.get(key, {}) != wanted[key]]
     if changed:
         key = changed[0]

@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from src.callbacks import losses
 from src.callbacks.losses import LossRecord
 from src.errors import InputError
+from src.models.gan.model import ConditionalGAN
+from src.models.generative import GenerativeModel
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -26,15 +28,16 @@ NAN, INF = float("nan"), float("inf")
 Pair = tuple[float, float]  # generator, discriminator
 
 
-class Scripted(pl.LightningModule):
+class Scripted(GenerativeModel):
     """A GAN's counters without its networks: batch i of epoch e returns ``script[e][i]``."""
 
+    loss_names = ConditionalGAN.loss_names
+    optimizer_names = ConditionalGAN.optimizer_names
+
     def __init__(self, script: list[list[Pair]], *, discriminator_steps: int = 1) -> None:
-        super().__init__()
-        self.automatic_optimization = False
+        super().__init__(n_classes=1, noise_shape=(1,), batches_per_step=discriminator_steps)
         self.weights = torch.nn.Parameter(torch.zeros(2))
         self.script, self.discriminator_steps = script, discriminator_steps
-        self.scheduled: dict[str, float] = {}
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> dict[str, Tensor]:
         g_loss, d_loss = map(torch.tensor, self.script[self.current_epoch][batch_idx])
@@ -91,7 +94,9 @@ def batches(images: int, *, size: int) -> DataLoader[Any]:
 def curves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[dict[str, float]], Path]]:
     """What would have been drawn, after each epoch."""
     drawn: list[tuple[list[dict[str, float]], Path]] = []
-    monkeypatch.setattr(losses, "draw_curves", lambda rows, path: drawn.append(([*rows], path)))
+    monkeypatch.setattr(
+        losses, "draw_curves", lambda rows, path, **_: drawn.append(([*rows], path))
+    )
     return drawn
 
 
@@ -333,6 +338,7 @@ def test_means_are_taken_over_the_ranks(record: LossRecord) -> None:
         ),
     )
     trainer.optimizers = trainer.lightning_module.configure_optimizers()
+    record.setup(trainer, trainer.lightning_module, "fit")
     for g_loss, d_loss in FIVE[:2]:
         outputs = {"g_loss": torch.tensor(g_loss), "d_loss": torch.tensor(d_loss)}
         record.on_train_batch_end(trainer, None, outputs, [None, torch.zeros(4)], 0)

@@ -15,7 +15,7 @@ from src.configuration.build import build_datamodule, build_model
 from src.configuration.prepare import compose_in
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
-from src.generate import load_gan
+from src.generate import load_model
 from src.metrics.modes import count_modes, digit_judges, read_modes
 from src.train import train
 from tests.toys import BARS, N_STACKED, STACKED, Compose
@@ -49,9 +49,9 @@ def test_it_goes_to_the_csv_and_the_loggers_with_seconds_and_images(run: Path) -
 
 
 def test_it_is_what_the_judge_reads_in_fixed_images_and_in_training_triples(run: Path) -> None:
-    gan, judges = load_gan(run / "checkpoints" / "last.ckpt"), digit_judges(data_dir=run)
+    gan, judges = load_model(run / "checkpoints" / "last.ckpt"), digit_judges(data_dir=run)
     assert gan.ema is not None
-    latents = torch.randn(N_STACKED, gan.latent_dim, generator=torch.Generator().manual_seed(0))
+    latents = gan.draw_noise(N_STACKED, torch.Generator().manual_seed(0))
     fake = gan.generate(latents, torch.zeros(N_STACKED, dtype=torch.int64))
     datamodule = build_datamodule(compose_in(run, *STACKED))
     assert isinstance(datamodule, InMemoryDataModule)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from src.callbacks.quality import BestCheckpoint
 from src.configuration.prepare import compose_in
 from src.errors import InputError
-from src.generate import load_gan
+from src.generate import load_model
 from src.runs.checkpoints import load_checkpoint
 from src.train import train
 from tests.toys import BARS, Compose, measure_again
@@ -68,7 +68,7 @@ def test_the_averaged_generator_is_measured_on_the_validation_part(
     run: Path, judged_data: Path
 ) -> None:
     kept = rows(run / "quality.csv")[-1]
-    assert load_gan(run / "checkpoints" / "last.ckpt").ema is not None
+    assert load_model(run / "checkpoints" / "last.ckpt").ema is not None
     for name, value in measure_again(run, judged_data, n=N).items():
         assert kept[name] == pytest.approx(value, rel=1e-4)
 

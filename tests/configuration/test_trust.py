@@ -19,7 +19,7 @@ from src.configuration.prepare import compose_in
 from src.configuration.trust import OF_CHECKPOINTS, OF_RUNS, is_known
 from src.errors import InputError
 from src.evaluate import evaluate
-from src.generate import generate, load_gan
+from src.generate import generate, load_model
 from src.runs.checkpoints import load_checkpoint
 from src.train import checkpoint_to_continue, train
 from tests.pages import PYTHON
@@ -174,7 +174,7 @@ def test_nothing_in_a_checkpoint_is_evaluated(
     path = tmp_path / "evil.ckpt"
     torch.save(with_attack(bare, at, [{"a": (text,)}]), path)
     with pytest.raises(InputError, match="would be evaluated here"):
-        load_gan(path)
+        load_model(path)
 
 
 @pytest.mark.parametrize(

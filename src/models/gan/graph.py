@@ -1,4 +1,4 @@
-"""A function of tensors as one CUDA graph: captured once, then replayed without Python."""
+"""The GAN's step as one CUDA graph: captured once, then replayed without Python."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,8 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from typing_extensions import override
 
 from src.errors import InputError
+from src.images import Labelled
+from src.models.gan.model import ConditionalGAN
+from src.models.generative import Losses
 
 Outputs = dict[str, Tensor]
 WARM_UP = 3  # calls: torch's advice, so that libraries have chosen their kernels
@@ -80,6 +84,58 @@ def reading_rates(optimizers: Sequence[Optimizer], rates: Sequence[Tensor]) -> I
             group.update(before)
 
 
+class GraphedGAN(ConditionalGAN):
+    """A conditional GAN on one GPU, each of whose steps is one CUDA graph.
+
+    Learning rates, gamma and the share of the average become float32 on the device. While
+    ``beta2`` changes, steps run as without a graph.
+    """
+
+    @override
+    def on_fit_start(self) -> None:
+        require_graph_support(
+            self.device,
+            n_devices=self.trainer.world_size,
+            discriminator_steps=self.batches_per_step,
+            optimizers=self.trainer.optimizers,
+        )
+        self.graphed = Graphed(self.play_from_memory)
+
+    @override
+    def play(
+        self,
+        real: Labelled,
+        latents: Tensor,
+        labels: Tensor,
+        *,
+        gamma: float | Tensor,
+        ema_share: float | Tensor,
+        trains_generator: bool,
+    ) -> Losses:
+        groups = [optimizer.param_groups[0] for optimizer in self.trainer.optimizers]
+        numbers = torch.tensor([*(group["lr"] for group in groups), gamma, ema_share])
+        steps, betas = self.trainer.global_step, [group["betas"] for group in groups]
+        losses = self.graphed(*real, latents, labels, numbers, frozen=betas)
+        if self.trainer.global_step == steps:  # Lightning counts what Python runs
+            self.counted_optimizer._on_before_step()
+            self.counted_optimizer._on_after_step()
+        return losses
+
+    def play_from_memory(self, *tensors: Tensor) -> Losses:
+        """The same, with all that changes in memory that can be refilled."""
+        images, real_labels, latents, labels, numbers = tensors
+        *rates, gamma, ema_share = numbers.unbind()
+        with reading_rates(self.trainer.optimizers, rates):
+            return super().play(
+                Labelled(images, real_labels),
+                latents,
+                labels,
+                gamma=gamma,
+                ema_share=ema_share,
+                trains_generator=True,
+            )
+
+
 def require_graph_support(
     device: torch.device,
     *,
@@ -97,4 +153,4 @@ def require_graph_support(
     }
     for need, is_met in needs.items():
         if not is_met:
-            raise InputError(f"model.cuda_graph=true needs {need}, or model.cuda_graph=false")
+            raise InputError(f"a GAN as a CUDA graph needs {need}, or leave model._target_ out")

@@ -16,7 +16,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils.parametrize import ParametrizationList
 
 from src.errors import InputError
-from src.images import Labelled, Scored
+from src.models.gan.scores import Scored
 
 Critic = Callable[[Tensor, Tensor], Tensor]  # images (N, C, H, W), labels (N,) -> logits (N,)
 
@@ -49,11 +49,9 @@ class ZeroCentered:
     paired: ClassVar[bool] = False
     reads: ClassVar[Reads] = "images"
 
-    def __call__(
-        self, critic: Critic, *, real: Labelled | Scored, fake: Labelled | Scored
-    ) -> Tensor:
-        batch = real if self.at == "real" else fake
-        slopes = input_gradients(critic, batch.images, batch.labels)
+    def __call__(self, critic: Critic, *, real: Scored, fake: Scored) -> Tensor:
+        scored = real if self.at == "real" else fake
+        slopes = input_gradients(critic, *scored.batch)
         return self.weight / 2 * slopes.square().sum(dim=1)
 
 
@@ -66,7 +64,10 @@ class ZeroCenteredPair:
     reads: ClassVar[Reads] = "slopes"
 
     def __call__(self, critic: Critic, *, real: Scored, fake: Scored) -> Tensor:
-        logits, images = torch.cat([real.logits, fake.logits]), [real.images, fake.images]
+        logits, images = (
+            torch.cat([real.logits, fake.logits]),
+            [real.batch.images, fake.batch.images],
+        )
         # Exact only while no logit depends on another image, as in ``input_gradients``.
         slopes = torch.autograd.grad(logits.sum(), images, create_graph=True)
         at_real, at_fake = (each.flatten(1).square().sum(dim=1) for each in slopes)
@@ -93,10 +94,10 @@ class FiniteDifference:
             raise InputError(f"sigma={self.sigma} is not allowed: type a number above 0")
 
     def __call__(self, critic: Critic, *, real: Scored, fake: Scored) -> Tensor:
-        images, labels, logits, _ = real if self.at == "real" else fake
-        images = images.detach()
+        scored = real if self.at == "real" else fake
+        images, labels = scored.batch.images.detach(), scored.batch.labels
         nearby = critic(images + self.sigma * torch.randn_like(images), labels)
-        return self.weight / (2 * self.sigma**2) * (nearby - logits).square()
+        return self.weight / (2 * self.sigma**2) * (nearby - scored.logits).square()
 
 
 def require_repeatable(critic: nn.Module, penalties: Iterable[Penalty]) -> None:
@@ -127,10 +128,9 @@ class Interpolated:
     paired: ClassVar[bool] = True
     reads: ClassVar[Reads] = "images"
 
-    def __call__(
-        self, critic: Critic, *, real: Labelled | Scored, fake: Labelled | Scored
-    ) -> Tensor:
-        share = torch.rand(len(real.images), 1, 1, 1, device=real.images.device)
-        images = torch.lerp(fake.images, real.images, share.to(real.images.dtype))
-        norms = input_gradients(critic, images, real.labels).norm(dim=1)
+    def __call__(self, critic: Critic, *, real: Scored, fake: Scored) -> Tensor:
+        (real_images, labels), fake_images = real.batch, fake.batch.images
+        share = torch.rand(len(labels), 1, 1, 1, device=real_images.device)
+        images = torch.lerp(fake_images, real_images, share.to(real_images.dtype))
+        norms = input_gradients(critic, images, labels).norm(dim=1)
         return self.weight * (norms - 1).square()

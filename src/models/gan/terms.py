@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import InputError
-from src.images import Labelled, Scored
+from src.images import Labelled
+from src.models.gan.scores import Scored
 
 
 class Term(Protocol):
@@ -39,12 +40,12 @@ class FeatureMatching:
     needs: ClassVar[str] = "features"
 
     def discriminator(self, network: Any, *, real: Scored, fake: Scored) -> Tensor:
-        return torch.zeros((), device=real.images.device)
+        return torch.zeros((), device=real.logits.device)
 
     def generator(self, network: Any, *, real: Labelled, fake: Scored) -> Tensor:
         with torch.no_grad():
-            target = network.features(real.images, real.labels).float().mean(dim=0)
-        gap = network.features(fake.images, fake.labels).float().mean(dim=0) - target
+            target = network.features(*real).float().mean(dim=0)
+        gap = network.features(*fake.batch).float().mean(dim=0) - target
         return self.weight * gap.square().sum()
 
 
@@ -70,9 +71,10 @@ class AuxiliaryClassifier:
     def generator(self, network: Any, *, real: Labelled, fake: Scored) -> Tensor:
         return self.misread(fake)
 
-    def misread(self, batch: Scored) -> Tensor:
-        assert batch.class_logits is not None
-        return self.weight * F.cross_entropy(batch.class_logits, batch.labels, reduction="none")
+    def misread(self, scored: Scored) -> Tensor:
+        assert scored.class_logits is not None
+        labels = scored.batch.labels
+        return self.weight * F.cross_entropy(scored.class_logits, labels, reduction="none")
 
 
 def require_methods(discriminator: nn.Module, terms: Mapping[str, Term]) -> None:

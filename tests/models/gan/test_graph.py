@@ -14,9 +14,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from src.errors import InputError
-from src.models.gan import model as gan_module
+from src.models.gan import graph
 from src.models.gan.augment import Translation
-from src.models.gan.graph import WARM_UP, Graphed, reading_rates, require_graph_support
+from src.models.gan.graph import (
+    WARM_UP,
+    Graphed,
+    GraphedGAN,
+    reading_rates,
+    require_graph_support,
+)
 from src.models.gan.losses import Relativistic
 from src.models.gan.model import ConditionalGAN
 from src.models.gan.penalties import FiniteDifference, ZeroCentered, ZeroCenteredPair
@@ -172,8 +178,8 @@ def test_what_cannot_be_captured_is_refused(changes: dict[str, Any], message: st
 
 
 def test_on_a_cpu_the_option_is_refused() -> None:
-    with pytest.raises(InputError, match=r"model.cuda_graph=true needs a CUDA GPU"):
-        fit(make_gan(optimizer=FUSED, cuda_graph=True))
+    with pytest.raises(InputError, match=r"CUDA graph needs a CUDA GPU"):
+        fit(make_gan(optimizer=FUSED, family=GraphedGAN))
 
 
 # --- the GAN's step ------------------------------------------------------------------------------
@@ -192,7 +198,7 @@ def stay(gan: ConditionalGAN) -> Callable[[], Any]:
     @contextmanager
     def staying() -> Iterator[None]:
         groups = [each.param_groups[0] for each in gan.trainer.optimizers]
-        counter, scheduled = gan.players()[0], gan.scheduled
+        counter, scheduled = gan.counted_optimizer, gan.scheduled
         saved = [dict(group) for group in groups]
         hooks = counter._on_before_step, counter._on_after_step
         gan.scheduled = dict.fromkeys(scheduled, torch.nan)
@@ -222,10 +228,10 @@ BETA2 = Cosine(start=0.5, end=0.9, over_images=2 * BATCH)
 
 @pytest.fixture
 def graphed_gan(cuda: StandIn, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ConditionalGAN]:
-    monkeypatch.setattr(gan_module, "require_graph_support", lambda *_, **__: None)
+    monkeypatch.setattr(graph, "require_graph_support", lambda *_, **__: None)
 
     def make(**changes: Any) -> ConditionalGAN:
-        gan = make_gan(**PARTS | changes, cuda_graph=True)
+        gan = make_gan(**PARTS | changes, family=GraphedGAN)
         cuda.tensors, cuda.replaying = partial(tensors_of, gan), partial(stay, gan)
         return gan
 
@@ -287,7 +293,7 @@ def test_a_graphed_run_s_checkpoint_is_the_eager_one_s_and_resumes(
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_on_a_gpu_a_graphed_run_is_the_eager_one(precision: str) -> None:
     parts = PARTS | {"schedules": {"lr": HALVES, "gamma": RAMP, "beta2": BETA2}}
-    graphed, eager = make_gan(**parts, cuda_graph=True), make_gan(**parts)
+    graphed, eager = make_gan(**parts, family=GraphedGAN), make_gan(**parts)
     for gan in (graphed, eager):
         trainer = pl.Trainer(
             accelerator="gpu", devices=1, precision=precision, max_epochs=1, logger=False,

@@ -16,18 +16,14 @@ from src.errors import InputError
 from src.images import Labelled, to_uint8
 from src.models.gan.augment import Translation
 from src.models.gan.losses import AdversarialLoss, LeastSquares, Logits, Relativistic, Wasserstein
-from src.models.gan.model import (
-    TRAIN,
-    ConditionalGAN,
-    evaluating,
-    frozen,
-    random_stream,
-    seed_device,
-)
+from src.models.gan.model import ConditionalGAN
 from src.models.gan.penalties import FiniteDifference, Interpolated, ZeroCentered, ZeroCenteredPair
+from src.models.gan.scores import Scored
 from src.models.gan.terms import AuxiliaryClassifier, FeatureMatching
+from src.models.randomness import TRAIN, random_stream, seed_device
 from src.models.schedules import Cosine, Linear
 from src.networks import dcgan
+from src.networks.facts import evaluating, frozen
 from tests.toys import (
     BATCH,
     CLASSES,
@@ -171,7 +167,8 @@ def test_penalties_move_the_discriminator_against_their_gradient() -> None:
     (real, labels) = batches(1)[0]
     copy.discriminator(torch.cat([real, real]), torch.cat([labels, labels]))
     penalty = ZeroCentered(5.0, at="real")
-    value = penalty(copy.discriminator, real=Labelled(real, labels), fake=Labelled(real, labels))
+    scored = Scored(Labelled(real, labels), torch.zeros(BATCH))
+    value = penalty(copy.discriminator, real=scored, fake=scored)
     slopes = torch.autograd.grad(
         value.mean(), list(copy.discriminator.parameters()), allow_unused=True
     )
@@ -233,9 +230,9 @@ def test_evaluation_repeats_itself_and_reports_both_losses() -> None:
     gan = make_gan().eval()
     (batch,) = batches(1)
     gan._trainer = None
-    first, second = gan.evaluation_step(batch, 3), gan.evaluation_step(batch, 3)
+    first, second = gan.validation_step(batch, 3), gan.validation_step(batch, 3)
     assert first == second
-    assert first != gan.evaluation_step(batch, 4)
+    assert first != gan.validation_step(batch, 4)
     assert first.keys() == {"g_loss", "d_loss"}
 
 
@@ -338,7 +335,7 @@ def test_evaluation_leaves_the_power_iteration_where_it_was() -> None:
     fit(gan, 2)
     before = {name: value.clone() for name, value in gan.state_dict().items()}
     gan.eval()
-    gan.evaluation_step(batches(1)[0], 0)
+    gan.validation_step(batches(1)[0], 0)
     for name, value in gan.state_dict().items():
         assert torch.equal(value, before[name]), name
 
@@ -351,11 +348,11 @@ class Brightness:
 
     paired, needs = False, "forward"
 
-    def discriminator(self, network: Critic, *, real: Labelled, fake: Labelled) -> Tensor:
+    def discriminator(self, network: Critic, *, real: Scored, fake: Scored) -> Tensor:
         return network.model[-1].bias
 
-    def generator(self, network: Critic, *, real: Labelled, fake: Labelled) -> Tensor:
-        return fake.images.flatten(1).sum(dim=1)
+    def generator(self, network: Critic, *, real: Labelled, fake: Scored) -> Tensor:
+        return fake.batch.images.flatten(1).sum(dim=1)
 
 
 def test_each_player_s_term_joins_its_own_loss() -> None:
@@ -436,7 +433,7 @@ def test_in_training_the_discriminator_sees_all_images_augmented_and_otherwise_n
     fit(gan)
     assert len(gan.discriminator.asked) == 5
     assert all((images == 0.25).all() for images, _ in gan.discriminator.asked)
-    gan.evaluation_step(batches(1)[0], 0)
+    gan.validation_step(batches(1)[0], 0)
     assert not any((images == 0.25).any() for images, _ in gan.discriminator.asked[5:])
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from src.errors import InputError
-from src.images import Labelled, Scored
+from src.images import Labelled
 from src.models.gan.penalties import (
     Critic,
     FiniteDifference,
@@ -20,6 +20,7 @@ from src.models.gan.penalties import (
     input_gradients,
     require_repeatable,
 )
+from src.models.gan.scores import Scored
 
 N = 3
 of_each_channel_count = pytest.mark.parametrize("channels", [1, 3])
@@ -29,6 +30,11 @@ def batch(labels: list[int], *, channels: int = 1, seed: int = 0) -> Labelled:
     source = torch.Generator().manual_seed(seed)
     images = torch.randn(N, channels, 4, 4, dtype=torch.float64, generator=source)
     return Labelled(images, torch.tensor(labels))
+
+
+def unscored(batch: Labelled) -> Scored:
+    """For penalties that ask the critic themselves."""
+    return Scored(batch, torch.full((len(batch.labels),), torch.nan))
 
 
 def linear(weights: Tensor) -> Critic:
@@ -60,7 +66,9 @@ def test_r1_and_r2_of_a_linear_critic_are_half_its_squared_slope(
 ) -> None:
     weights = slopes(channels)
     real, fake = (batch(each, channels=channels) for each in (REAL_LABELS, FAKE_LABELS))
-    penalty = ZeroCentered(weight=3.0, at=at)(linear(weights), real=real, fake=fake)
+    penalty = ZeroCentered(weight=3.0, at=at)(
+        linear(weights), real=unscored(real), fake=unscored(fake)
+    )
     torch.testing.assert_close(penalty, 1.5 * squared_norms(weights, labels))
 
 
@@ -68,7 +76,7 @@ def test_r1_and_r2_of_a_linear_critic_are_half_its_squared_slope(
 def test_wgan_gp_of_a_linear_critic_is_its_slope_s_distance_from_one(channels: int) -> None:
     weights = slopes(channels) / 10  # norms on both sides of 1
     real, fake = (batch(each, channels=channels) for each in (REAL_LABELS, FAKE_LABELS))
-    penalty = Interpolated(weight=10.0)(linear(weights), real=real, fake=fake)
+    penalty = Interpolated(weight=10.0)(linear(weights), real=unscored(real), fake=unscored(fake))
     norms = squared_norms(weights, REAL_LABELS).sqrt()
     torch.testing.assert_close(penalty, 10 * (norms - 1).square())
 
@@ -77,14 +85,16 @@ def test_wgan_gp_vanishes_where_the_slope_is_one_and_punishes_both_sides_of_it()
     unit = slopes(1) / slopes(1).flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     real, fake = batch(REAL_LABELS), batch(FAKE_LABELS)
     for scale, expected in ((1.0, 0.0), (0.5, 0.25), (2.0, 1.0)):
-        penalty = Interpolated(weight=1.0)(linear(scale * unit), real=real, fake=fake)
+        penalty = Interpolated(weight=1.0)(
+            linear(scale * unit), real=unscored(real), fake=unscored(fake)
+        )
         torch.testing.assert_close(penalty, torch.full((N,), expected, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("at", ["real", "fake"])
 def test_zero_centered_penalties_are_taken_at_the_named_images(at: str) -> None:
     real, fake = batch(REAL_LABELS, seed=1), batch(FAKE_LABELS, seed=2)
-    penalty = ZeroCentered(weight=2.0, at=at)(quadratic, real=real, fake=fake)
+    penalty = ZeroCentered(weight=2.0, at=at)(quadratic, real=unscored(real), fake=unscored(fake))
     images = {"real": real, "fake": fake}[at].images
     torch.testing.assert_close(penalty, images.flatten(1).square().sum(dim=1))
 
@@ -103,7 +113,7 @@ def test_penalties_teach_the_critic_s_weights(penalty: Penalty, slope) -> None:
     weights, scale = slopes(1), torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
     same = [3, 0, 8]
     critic: Critic = lambda images, labels: scale * linear(weights)(images, labels)  # noqa: E731
-    penalty(critic, real=batch(same), fake=batch(same)).sum().backward()
+    penalty(critic, real=unscored(batch(same)), fake=unscored(batch(same))).sum().backward()
     norms = squared_norms(weights, same).sqrt()
     torch.testing.assert_close(scale.grad, slope(0.4, norms).sum())
 
@@ -118,7 +128,7 @@ def test_interpolates_lie_on_the_segments_between_the_pairs() -> None:
         return quadratic(images, labels)
 
     torch.manual_seed(0)
-    Interpolated()(recorder, real=real, fake=fake)
+    Interpolated()(recorder, real=unscored(real), fake=unscored(fake))
     path = real.images - fake.images
     shares = ((seen[0] - fake.images) * path).sum((1, 2, 3)) / path.square().sum((1, 2, 3))
     assert ((shares >= 0) & (shares <= 1)).all()
@@ -140,7 +150,7 @@ def test_interpolates_reach_both_ends() -> None:
         return quadratic(images, labels)
 
     torch.manual_seed(0)
-    Interpolated()(recorder, real=real, fake=fake)
+    Interpolated()(recorder, real=unscored(real), fake=unscored(fake))
     assert seen[0].min() < 0.01
     assert seen[0].max() > 0.99
     assert seen[0].square().mean().item() == pytest.approx(1 / 3, abs=0.02)
@@ -152,8 +162,8 @@ def test_no_gradient_reaches_the_images_or_what_made_them() -> None:
     weight = torch.ones((), dtype=torch.float64, requires_grad=True)
     penalty = ZeroCentered(weight=1.0, at="fake")(
         lambda images, labels: weight * quadratic(images, labels),
-        real=batch(REAL_LABELS),
-        fake=fake,
+        real=unscored(batch(REAL_LABELS)),
+        fake=unscored(fake),
     )
     penalty.sum().backward()
     assert made.grad is None
@@ -178,13 +188,14 @@ def test_only_the_interpolated_penalty_mixes_pairs() -> None:
 
 def judged(critic: Critic, batch: Labelled) -> Scored:
     images = batch.images.detach().requires_grad_()
-    return Scored(images, batch.labels, critic(images, batch.labels))
+    return Scored(Labelled(images, batch.labels), critic(images, batch.labels))
 
 
 def test_r1_and_r2_at_once_are_their_sum() -> None:
     real, fake = batch(REAL_LABELS, seed=1), batch(FAKE_LABELS, seed=2)
     critic: Critic = lambda images, labels: quadratic(images * slopes(1)[labels], labels)  # noqa: E731
-    apart = [ZeroCentered(weight=3.0, at=at)(critic, real=real, fake=fake) for at in AT]
+    asked = {"real": unscored(real), "fake": unscored(fake)}
+    apart = [ZeroCentered(weight=3.0, at=at)(critic, **asked) for at in AT]
     both = ZeroCenteredPair(weight=3.0)(
         critic, real=judged(critic, real), fake=judged(critic, fake)
     )
@@ -248,7 +259,7 @@ def test_finite_differences_teach_weights_with_a_single_backward() -> None:
     scale = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
     critic: Critic = lambda images, labels: scale * linear(slopes(1))(images, labels)  # noqa: E731
     real = batch(REAL_LABELS)
-    asked = Scored(*real, critic(*real))
+    asked = Scored(real, critic(*real))
     penalty = FiniteDifference(weight=3.0, at="real")(critic, real=asked, fake=asked).sum()
     penalty.backward()
     torch.testing.assert_close(scale.grad, 2 * penalty.detach() / 0.4)
