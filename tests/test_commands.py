@@ -40,7 +40,7 @@ EXPERIMENT = HISTORICAL | {"model.img_size": 28, "trainer.max_epochs": 20}
 
 FLAGSHIP = {
     "seed": 12345,
-    "model.loss._target_": "src.models.gan.game.losses.Relativistic",
+    "model.loss._target_": "src.models.gan.losses.Relativistic",
     "model.penalties.r1_r2._target_": "src.models.gan.penalties.ZeroCenteredPair",
     "model.terms.label_matching.fakes": False,
     "model.latent_dim": 64,
@@ -83,7 +83,7 @@ COMMANDS: list[tuple[str, dict[str, Any]]] = [
         {
             "model.generator.n_classes": 1,
             "model.discriminator.channels": 3,
-            "model.loss._target_": "src.models.gan.game.losses.Relativistic",
+            "model.loss._target_": "src.models.gan.losses.Relativistic",
             "model.schedules.lr.points": [[600_000, 1.0], [1_200_000, 0.0]],
             "callbacks.best_checkpoint.monitor": "val/kl",
         },
@@ -149,7 +149,7 @@ def test_each_objective_builds(typed: Compose, loss: str, penalties: str) -> Non
 def test_augmentation_is_one_option(typed: Compose) -> None:
     gan = build_model(typed("model/augment=translation", "model.augment.translation.max_pixels=3"))
     assert gan.game.augmentations == [Translation(max_pixels=3)]
-    assert build_model(typed()).augment == {}
+    assert build_model(typed()).game.augmentations == []
 
 
 @pytest.mark.parametrize("terms", ["feature_matching", "auxiliary_classifier"])
