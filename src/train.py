@@ -20,7 +20,7 @@ from rich.table import Table
 from src.callbacks.losses import DivergenceError, LossRecord
 from src.callbacks.quality import Quality, beside_real
 from src.configuration.build import build_datamodule, build_model, build_trainer
-from src.configuration.prepare import plain, tree
+from src.configuration.prepare import options_as_typed, plain, tree
 from src.errors import InputError
 from src.loggers.wandb import close_wandb
 from src.models.generative import GenerativeModel
@@ -59,10 +59,10 @@ def train(cfg: DictConfig) -> float | None:
 
 def claim(cfg: DictConfig, *, starts_from: Path | None) -> None:
     """Have the run folder for this run alone, with a record of its options in it."""
-    options, resumes = [*HydraConfig.get().overrides.task], cfg.resume is not None
+    options, resumes = options_as_typed(), cfg.resume is not None
     if starts_from is not None and not resumes:
         # By its path, for ckpt=latest is soon another one.
-        options.append(f"++ckpt={quoted(starts_from.absolute())}")
+        options.append(f"ckpt={quoted(starts_from.absolute())}")
     config = plain(cfg)
     claim_folder(Path(cfg.run_dir), options, config, picture=tree(config), resumes=resumes)
 

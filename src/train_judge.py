@@ -6,10 +6,10 @@ import shlex
 from pathlib import Path
 from time import perf_counter
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from src.configuration.build import choose_device, ready_data
+from src.configuration.prepare import options_as_typed
 from src.datamodules.in_memory import InMemoryDataModule
 from src.metrics.cache import md5_of_data
 from src.metrics.classify import accuracy, train_classifier
@@ -62,5 +62,4 @@ def train_one(
 
 
 def command() -> str:
-    typed = [line.removeprefix("++") for line in HydraConfig.get().overrides.task]
-    return shlex.join(["python", "run.py", *typed])
+    return shlex.join(["python", "run.py", *options_as_typed()])

@@ -156,7 +156,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     gc.disable()  # a third of the time that composing takes
     folder = tmp_path / RUN
     for path, content in {
-        ".hydra/overrides.yaml": "[experiment=train_mnist_gan, ++seed=7]",
+        ".hydra/overrides.yaml": "[experiment=train_mnist_gan, seed=7]",
         "checkpoints/last.ckpt": "",
     }.items():
         (folder / path).parent.mkdir(parents=True)

@@ -302,8 +302,9 @@ def test_a_run_that_was_killed_early_begins_again_where_its_ckpt_ends(
     shutil.copytree(run / "checkpoints", tmp_path / "logs" / "runs" / "day" / "one" / "checkpoints")
     train(first)
     shutil.rmtree(branch / "checkpoints")  # as a kill before the first one leaves it
-    (*_, origin) = OmegaConf.load(branch / ".hydra" / "overrides.yaml")
-    assert origin == f"++ckpt='{tmp_path}/logs/runs/day/one/checkpoints/last.ckpt'"
+    (*options, origin) = OmegaConf.load(branch / ".hydra" / "overrides.yaml")
+    assert {*more} - {"logger=null"} <= {*options}  # as they were typed
+    assert origin == f"ckpt='{tmp_path}/logs/runs/day/one/checkpoints/last.ckpt'"
     again = compose_in(branch, *more, origin)
     again.resume = str(branch)
     train(again)

@@ -78,6 +78,11 @@ def require_known_record(cfg: DictConfig) -> None:
     )
 
 
+def options_as_typed() -> list[str]:
+    """The options that start this run again, without the ``++`` that ``translate`` puts before."""
+    return [line.removeprefix("++") for line in HydraConfig.get().overrides.task]
+
+
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """Dictionaries, lists and scalars only: what a checkpoint may hold and a logger understands."""
     container = OmegaConf.to_container(cfg, resolve=True)

@@ -120,8 +120,9 @@ def test_null_for_a_part_that_is_needed_is_refused(group: str) -> None:
 # -- resume ---------------------------------------------------------------------------------------
 
 
-def test_resume_repeats_the_run_s_options_in_its_folder(tmp_path: Path) -> None:
-    run = started(tmp_path / "run", ["experiment=train_mnist_gan.yaml", "++model.lr=1e-4"])
+@pytest.mark.parametrize("recorded", ["model.lr=1e-4", "++model.lr=1e-4"])
+def test_resume_repeats_the_run_s_options_in_its_folder(tmp_path: Path, recorded: str) -> None:
+    run = started(tmp_path / "run", ["experiment=train_mnist_gan.yaml", recorded])
     assert translate(["resume=run", "trainer.max_epochs=30"]) == [
         "experiment=train_mnist_gan.yaml",
         "++model.lr=1e-4",
@@ -175,7 +176,7 @@ def test_a_run_that_has_resume_null_on_record_resumes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "recorded", [["++seed=3"], ["+trainer.num_nodes=1"], ["~callbacks.sample_grid"]]
+    "recorded", [["++seed=3"], ["seed=3"], ["+trainer.num_nodes=1"], ["~callbacks.sample_grid"]]
 )
 def test_a_child_of_a_resumed_run_reads_the_same(tmp_path: Path, recorded: list[str]) -> None:
     """DDP's children run the translated line after Hydra has recorded it."""
@@ -248,6 +249,7 @@ def test_a_run_without_a_checkpoint_is_resumed_by_its_name_alone(tmp_path: Path)
 FOREIGN = [
     "hydra.job_logging.handlers.x={(): os.system}",
     "++hydra.callbacks.x._target_=os.system",
+    "hydra.callbacks.x._target_=os.system",
     "hydra/launcher=elsewhere",
     "+experiment@hydra.x=y",
     "~hydra.job_logging",

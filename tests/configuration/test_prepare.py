@@ -88,6 +88,7 @@ FOREIGN = [
     ["++callbacks.x._target_=torch.utils.collect_env.run", COMMAND],
     ["++callbacks.x._target_=src.files.os.system", COMMAND],
     ["++model.loss._target_=tests.trace.x"],
+    ["model.loss._target_=tests.trace.x"],
     ["++datamodule.seed={_target_: tests.trace.x}"],
     ["++logger.x=[{a: [{_target_: tests.trace.x}]}]"],
     ["++callbacks.x='${oc.create:{_target_:tests.trace.x}}'"],
