@@ -8,8 +8,7 @@ from omegaconf import DictConfig
 import src.configuration.resolvers  # noqa: F401
 from src.configuration.command_line import (
     errors_as_sentences,
-    hydra_raises,
-    report_errors_again,
+    have_hydra_raise,
     translate,
 )
 
@@ -24,7 +23,7 @@ def run(cfg: DictConfig) -> float | None:
     from src.train import train
     from src.train_judge import train_judge
 
-    report_errors_again()
+    have_hydra_raise(always=False)
     with errors_as_sentences():
         prepare(cfg)
         tasks = {
@@ -37,5 +36,5 @@ def run(cfg: DictConfig) -> float | None:
 if __name__ == "__main__":
     with errors_as_sentences():
         sys.argv[1:] = translate(sys.argv[1:])
-        with hydra_raises():
-            run()
+        have_hydra_raise(always=True)
+        run()

@@ -166,18 +166,13 @@ def folder_of_rank_zero(rank: int, named: str | None) -> tuple[Path, bool]:
     return Path(folder), store.get("run_is_ours") == b"True"
 
 
-@contextmanager
-def hydra_raises() -> Iterator[None]:
-    """Have Hydra raise its errors instead of printing them, until the task starts."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        yield
-    finally:
-        report_errors_again()
+def have_hydra_raise(*, always: bool) -> None:
+    """Have Hydra raise errors, where it would print a part of them and exit.
 
-
-def report_errors_again() -> None:
-    os.environ["HYDRA_FULL_ERROR"] = "1" if wants_traceback else "0"
+    Always, until the task starts, so that ``errors_as_sentences`` hears of mistakes in options.
+    From then on only for users who want tracebacks, also in processes that the task starts.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1" if always or wants_traceback else "0"
 
 
 @contextmanager

@@ -16,7 +16,12 @@ from omegaconf import DictConfig
 from torch.distributed import TCPStore
 
 from src.configuration import command_line
-from src.configuration.command_line import errors_as_sentences, hydra_raises, sentence, translate
+from src.configuration.command_line import (
+    errors_as_sentences,
+    have_hydra_raise,
+    sentence,
+    translate,
+)
 from src.errors import InputError
 from src.reports.terminal import setting
 from tests.toys import assert_says
@@ -398,6 +403,7 @@ def test_hydra_raises_until_the_task_starts(
 ) -> None:
     monkeypatch.setattr(command_line, "wants_traceback", wanted)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    with hydra_raises():
-        assert os.environ["HYDRA_FULL_ERROR"] == "1"
+    have_hydra_raise(always=True)
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+    have_hydra_raise(always=False)
     assert os.environ["HYDRA_FULL_ERROR"] == afterwards
