@@ -52,7 +52,7 @@ def train(cfg: DictConfig) -> float | None:
     finally:
         close_wandb()
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        more = [option.split()[0] for option in reached(trainer, done_by(trainer))]
+        more = [*reached(trainer, done_by(trainer))]
         show(report(Path(cfg.run_dir), metrics, model, more=more))
     return None if trainer.fast_dev_run else read(metrics, cfg.optimized_metric)  # type: ignore[attr-defined]
 
@@ -135,9 +135,10 @@ def what_is_a_batch(config: dict[str, Any]) -> list[Any]:
 
 def say_what_ends_early(cfg: DictConfig, trainer: pl.Trainer, done: Done | None) -> None:
     """Before the start: that a limit is reached already, or may come before schedules end."""
-    options = reached(trainer, done) if done else []
-    if options:
-        ended = f"{cfg.resume or cfg.ckpt} has nothing left to train: type {', and '.join(options)}"
+    limits = reached(trainer, done) if done else {}
+    if limits:
+        options = ", and ".join(f"{option} with more than {n}" for option, n in limits.items())
+        ended = f"{cfg.resume or cfg.ckpt} has nothing left to train: type {options}"
         if cfg.resume is None:
             raise InputError(ended)
         rank_zero_only(print)(ended)

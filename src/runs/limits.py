@@ -52,19 +52,19 @@ def unforeseen(trainer: pl.Trainer) -> list[str]:
     return ["trainer.max_time"] * bool(timers(trainer)) + ["EarlyStopping"] * stops
 
 
-def reached(trainer: pl.Trainer, done: Done) -> list[str]:
-    """The options that must be raised for ``trainer`` to train on, each with what is done."""
+def reached(trainer: pl.Trainer, done: Done) -> dict[str, str]:
+    """The options that must be raised for ``trainer`` to train on, and above what."""
     time = min((t.time_elapsed() + (t.time_remaining() or 0) for t in timers(trainer)), default=-1)
     limits = {
-        f"trainer.max_epochs=N with more than {done.epochs}": (done.epochs, trainer.max_epochs),
-        f"trainer.max_steps=N with more than {done.steps}": (done.steps, trainer.max_steps),
-        f"trainer.max_time=DD:HH:MM:SS with more than {clock(done.seconds)}": (done.seconds, time),
+        "trainer.max_epochs=N": (done.epochs, trainer.max_epochs),
+        "trainer.max_steps=N": (done.steps, trainer.max_steps),
+        "trainer.max_time=DD:HH:MM:SS": (done.seconds, time),
     }
-    return [
-        option
+    return {
+        option: clock(count) if isinstance(count, float) else str(count)
         for option, (count, limit) in limits.items()
         if limit is not None and 0 <= limit <= count
-    ]
+    }
 
 
 def clock(seconds: float) -> str:
