@@ -2,8 +2,9 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 
@@ -32,7 +33,7 @@ def alone_in(folder: Path, *, patience_s: float = 10.0) -> Iterator[None]:
     A lock that stays was left by a crash, and is ignored.
     """
     lock, deadline = folder / "lock", time.monotonic() + patience_s
-    while not is_created(lock) and time.monotonic() < deadline:
+    while not is_made(partial(lock.touch, exist_ok=False)) and time.monotonic() < deadline:
         time.sleep(0.01)
     try:
         yield
@@ -40,10 +41,10 @@ def alone_in(folder: Path, *, patience_s: float = 10.0) -> Iterator[None]:
         lock.unlink(missing_ok=True)
 
 
-def is_created(path: Path) -> bool:
-    """Whether this very call has made the file."""
+def is_made(make: Callable[[], None]) -> bool:
+    """Whether this very call has made the file or folder, which ``make`` does not do twice."""
     try:
-        path.open("x").close()
+        make()
     except FileExistsError:
         return False
     return True

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from src.errors import InputError
+from src.files import is_made
 
 
 def part_of_run(share: float, *, _root_: DictConfig) -> int:
@@ -57,18 +58,10 @@ def unused(folder: str) -> str:
     """
     try:
         Path(folder).parent.mkdir(parents=True, exist_ok=True)
-        return next(filter(is_made, chain([folder], (f"{folder}-{n}" for n in count(2)))))
+        names = chain([folder], (f"{folder}-{n}" for n in count(2)))
+        return next(name for name in names if is_made(Path(name).mkdir))
     except OSError:
         return folder
-
-
-def is_made(folder: str) -> bool:
-    """Whether this very call has made it."""
-    try:
-        Path(folder).mkdir()
-    except FileExistsError:
-        return False
-    return True
 
 
 OmegaConf.register_new_resolver("part_of_run", part_of_run, replace=True)
