@@ -34,7 +34,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.speedrun import TARGET, last_words, line, start, table
 from src.compare import read_curve
 from src.configuration.command_line import errors_as_sentences
-from src.configuration.prepare import compose_in, plain
+from src.configuration.container import plain
+from src.configuration.prepare import compose_in
 from src.errors import InputError
 from src.metrics.panel import METRICS
 from src.reports.figures import QUALITY, Curve

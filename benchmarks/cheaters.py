@@ -12,7 +12,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from src.datamodules.mnist import MNISTDataModule
+from src.datamodules.in_memory import InMemoryDataModule
+from src.datamodules.mnist import MNIST
 from src.images import Labelled
 from src.metrics.footing import rows_like
 
@@ -22,9 +23,9 @@ N = 50_000
 def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    datamodule = MNISTDataModule(
-        data_dir="data", train_val_test_split=[55_000, 5_000, 10_000],
-        img_size=28, channels=1, n_classes=10, seed=0,
+    datamodule = InMemoryDataModule(
+        dataset=MNIST(data_dir="data"), train_val_test_split=[55_000, 5_000, 10_000],
+        img_size=28, seed=0,
     )  # fmt: skip
     datamodule.prepare_data()
     datamodule.setup("fit")

@@ -36,7 +36,8 @@ sys.path.insert(0, str(ROOT))
 from src.compare import read_curve, summary
 from src.configuration.build import choose_device
 from src.configuration.command_line import errors_as_sentences
-from src.configuration.prepare import compose_in, plain
+from src.configuration.container import plain
+from src.configuration.prepare import compose_in
 from src.errors import InputError
 from src.evaluate import versions
 from src.metrics.panel import METRICS

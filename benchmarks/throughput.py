@@ -228,7 +228,7 @@ def with_torchs_layers(step: Step) -> Step:
 def usual_loader(cfg: DictConfig, datamodule: Any) -> Batches | None:
     usual = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
     dataset = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}.get(
-        datamodule.data_name
+        datamodule.dataset.name
     )
     if dataset is None:
         return None

@@ -18,10 +18,10 @@ from rich.table import Table
 
 from src.configuration.build import choose_device, ready_data
 from src.configuration.check import check_saved_data
-from src.configuration.prepare import plain
+from src.configuration.container import plain
 from src.configuration.trust import targets
 from src.datamodules.in_memory import InMemoryDataModule
-from src.datamodules.stacked_mnist import StackedMNISTDataModule
+from src.datamodules.stacked_mnist import StackedMNIST
 from src.errors import InputError
 from src.files import write_atomically
 from src.generate import rebuild, sample
@@ -73,7 +73,7 @@ def evaluate(cfg: DictConfig) -> None:
     seconds = perf_counter() - started - found.cas_seconds
     report = {
         "source": subject.source,
-        "data": {"name": subject.datamodule.data_name, "md5": found.md5s},
+        "data": {"name": subject.datamodule.dataset.name, "md5": found.md5s},
         "n": len(subject.images.labels),
         "class_counts": subject.images.labels.bincount().tolist(),
         "judges": {role: vars(record) for role, record in subject.judges.records.items()},
@@ -143,16 +143,18 @@ def measure_modes(cfg: DictConfig, subject: Subject) -> Findings:
 
 
 def is_stacked(datamodule: InMemoryDataModule) -> bool:
-    return isinstance(datamodule, StackedMNISTDataModule)
+    return isinstance(datamodule.dataset, StackedMNIST)
 
 
 def from_file(cfg: DictConfig) -> Subject:
     datamodule = ready_data(cfg)
     judges = judges_of(cfg, datamodule)
     shape = tuple(datamodule.test_set.images.shape[1:])
-    data = read_samples(Path(cfg.samples), shape=shape, n_classes=datamodule.n_classes)
-    require_enough(data.labels, n_classes=datamodule.n_classes, what=f"samples={cfg.samples}")
-    counts = count_classes(data.labels, n_classes=datamodule.n_classes)
+    data = read_samples(Path(cfg.samples), shape=shape, n_classes=datamodule.dataset.n_classes)
+    require_enough(
+        data.labels, n_classes=datamodule.dataset.n_classes, what=f"samples={cfg.samples}"
+    )
+    counts = count_classes(data.labels, n_classes=datamodule.dataset.n_classes)
     rows = rows_like(data.labels, counts)  # with the classes in turn, as those of a checkpoint are
     images = Labelled(data.images[rows], data.labels[rows])
     return Subject(images, datamodule, judges, {"samples": cfg.samples})
@@ -169,7 +171,7 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
     judges = judges_of(cfg, datamodule)
     n = len(datamodule.test_set) if is_stacked(datamodule) else cfg.n * model.n_classes
     labels = torch.arange(n) % model.n_classes
-    require_enough(labels, n_classes=datamodule.n_classes, what=f"n={cfg.n}")
+    require_enough(labels, n_classes=datamodule.dataset.n_classes, what=f"n={cfg.n}")
     images = torch.cat(list(sample(model, labels, seed=cfg.seed)))
     source = {
         "ckpt": str(path.absolute()), "epoch": checkpoint["epoch"],
@@ -181,15 +183,22 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
 def data_of(cfg: DictConfig, trained_on: dict[str, Any]) -> InMemoryDataModule:
     """The data that a checkpoint was trained on, from this machine's ``data_dir``."""
     check_saved_data(trained_on, trusted=[*targets(plain(cfg)["datamodule"])])
-    target, typed = trained_on["_target_"], cfg.datamodule["_target_"]
+    target, typed = (named_by(node) for node in (trained_on, plain(cfg)["datamodule"]))
     chosen = [o for o in HydraConfig.get().overrides.task if o.startswith("datamodule=")]
     if chosen and typed != target:
         raise InputError(
             f"ckpt={cfg.ckpt} was trained on {target.rpartition('.')[2]}, not on "
             f"{typed.rpartition('.')[2]}: leave {chosen[0]} out, or name another checkpoint"
         )
-    here = {"data_dir": cfg.data_dir} if "data_dir" in trained_on else {}
-    return ready_data(OmegaConf.create({"datamodule": trained_on | here}))
+    dataset = trained_on.get("dataset", {})
+    if "data_dir" in dataset:
+        trained_on = trained_on | {"dataset": dataset | {"data_dir": cfg.data_dir}}
+    return ready_data(OmegaConf.create({"datamodule": trained_on}))
+
+
+def named_by(datamodule: dict[str, Any]) -> str:
+    """The class of the data set, or of a data module that needs none."""
+    return datamodule.get("dataset", datamodule)["_target_"]
 
 
 def judges_of(cfg: DictConfig, datamodule: InMemoryDataModule) -> Judges:
@@ -197,11 +206,11 @@ def judges_of(cfg: DictConfig, datamodule: InMemoryDataModule) -> Judges:
     if is_stacked(datamodule):
         return digit_judges(data_dir=Path(cfg.data_dir), device=choose_device(cfg))
     labels = datamodule.test_set.labels
-    require_enough(labels, n_classes=datamodule.n_classes, what="the test split")
+    require_enough(labels, n_classes=datamodule.dataset.n_classes, what="the test split")
     return load_judges(
-        datamodule.data_name,
-        n_classes=datamodule.n_classes,
-        channels=datamodule.channels,
+        datamodule.dataset.name,
+        n_classes=datamodule.dataset.n_classes,
+        channels=datamodule.dataset.channels,
         data_dir=Path(cfg.data_dir),
         device=choose_device(cfg),
     )

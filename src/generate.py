@@ -13,7 +13,7 @@ from torch import Tensor
 
 from src.configuration.build import build_model, choose_device
 from src.configuration.check import check_saved_model
-from src.configuration.prepare import plain
+from src.configuration.container import plain
 from src.configuration.trust import require_literal, targets
 from src.errors import InputError
 from src.images import grid
@@ -60,7 +60,7 @@ def rebuild(
 ) -> GenerativeModel:
     """The same from what ``path`` holds."""
     saved = checkpoint["hyper_parameters"]
-    require_literal(saved)
+    require_literal(saved, source=f"ckpt={path}")
     check_saved_model(saved["model"], trusted=trusted)
     model = build_model(OmegaConf.create(saved))
     try:

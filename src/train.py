@@ -20,7 +20,8 @@ from rich.table import Table
 from src.callbacks.losses import DivergenceError, LossRecord
 from src.callbacks.quality import Quality, beside_real
 from src.configuration.build import build_datamodule, build_model, build_trainer
-from src.configuration.prepare import options_as_typed, plain, tree
+from src.configuration.container import plain, tree
+from src.configuration.prepare import options_as_typed
 from src.errors import InputError
 from src.loggers.wandb import close_wandb
 from src.models.generative import GenerativeModel

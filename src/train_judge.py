@@ -27,7 +27,7 @@ def train_judge(cfg: DictConfig) -> None:
         role: train_one(datamodule, role, seed=cfg.seed + i, device=device, command=command())
         for i, role in enumerate(ROLES)
     }
-    save_judges(folder, datamodule.data_name, made)
+    save_judges(folder, datamodule.dataset.name, made)
     log.info(f"in {folder}: judges.json and the two files that it names")
 
 
@@ -36,7 +36,7 @@ def train_one(
 ) -> tuple[bytes, Record]:
     """The packed weights; accuracies are those of the packed, rounded ones."""
     started = perf_counter()
-    parts, n_classes = datamodule.parts, datamodule.n_classes
+    parts, n_classes = datamodule.parts, datamodule.dataset.n_classes
     network = train_classifier(
         parts["train"], n_classes=n_classes, epochs=EPOCHS, seed=seed, shift=2, device=device
     )
@@ -45,15 +45,15 @@ def train_one(
     unpack(content, into=network)
     val, test = (accuracy(network, parts[name], device=device) for name in ("val", "test"))
     log.info(
-        f"{datamodule.data_name}, {role}: {val:.2%} of the validation and {test:.2%} of the test "
-        f"images are read right, after {perf_counter() - started:.0f} s; sha256 {sha256[:12]}"
+        f"{datamodule.dataset.name}, {role}: {val:.2%} of the validation and {test:.2%} of the "
+        f"test images are read right, after {perf_counter() - started:.0f} s; sha256 {sha256[:12]}"
     )
     record = Record(
-        file=f"{datamodule.data_name}-{role}.safetensors",
+        file=f"{datamodule.dataset.name}-{role}.safetensors",
         sha256=sha256,
         test_accuracy=test,
         seed=seed,
-        channels=datamodule.channels,
+        channels=datamodule.dataset.channels,
         n_classes=n_classes,
         command=command,
         trained_on=md5_of_data(parts["train"]),

@@ -9,8 +9,8 @@ import torch
 
 from src import train_judge
 from src.configuration.prepare import compose_in
-from src.datamodules.mnist import MNISTDataModule
-from src.datamodules.stacked_mnist import StackedMNISTDataModule
+from src.datamodules.mnist import MNIST
+from src.datamodules.stacked_mnist import StackedMNIST
 from src.images import Labelled
 from tests.toys import BARS, Compose
 
@@ -46,7 +46,7 @@ def numbered_digits(part: str) -> Labelled:
 def digits() -> Iterator[None]:
     """The numbered digits instead of MNIST's files, fifty for training and ten for validation."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MNISTDataModule, "prepare_data", lambda self: None)
-        patch.setattr(MNISTDataModule, "read", lambda self, part: numbered_digits(part))
-        patch.setattr(StackedMNISTDataModule, "n_validation_digits", 10)
+        patch.setattr(MNIST, "prepare", lambda self: None)
+        patch.setattr(MNIST, "read", lambda self, part: numbered_digits(part))
+        patch.setattr(StackedMNIST, "n_validation_digits", 10)
         yield

@@ -15,7 +15,7 @@ from src.configuration.build import (
 )
 from src.configuration.command_line import CONFIGS
 from src.configuration.devices import DDP
-from src.datamodules.mnist import MNISTDataModule
+from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.models.gan.augment import Translation
 from src.networks import mlp
@@ -130,9 +130,9 @@ def options(group: str) -> list[str]:
 def test_each_experiment_builds_and_generates_digits(typed: Compose, experiment: str) -> None:
     cfg = typed(f"experiment={experiment}")
     gan = build_model(cfg)
-    labels = torch.arange(10) % cfg.datamodule.n_classes
+    labels = torch.arange(10) % cfg.model.n_classes
     images = gan.generate(torch.randn(10, *gan.noise_shape), labels)
-    assert images.shape == (10, cfg.datamodule.channels, 28, 28)
+    assert images.shape == (10, cfg.model.channels, 28, 28)
     assert images.dtype == torch.uint8
 
 
@@ -289,6 +289,6 @@ def test_the_baseline_is_the_historical_pair(typed: Compose) -> None:
 def test_one_image_size_reaches_networks_and_data(typed: Compose) -> None:
     cfg = typed("model.img_size=32")
     datamodule = build_datamodule(cfg)
-    assert isinstance(datamodule, MNISTDataModule)
+    assert isinstance(datamodule, InMemoryDataModule)
     assert datamodule.img_size == 32
     assert build_model(cfg).generator.img_shape == (1, 32, 32)

@@ -148,7 +148,7 @@ def test_a_checkpoint_at_the_root_has_no_run_folder(
     typed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = Labelled(torch.zeros(1, 1, 28, 28), torch.zeros(1, dtype=torch.int64))
-    data, judges = SimpleNamespace(data_name="x"), SimpleNamespace(records={})
+    data, judges = SimpleNamespace(dataset=SimpleNamespace(name="x")), SimpleNamespace(records={})
     subject = Subject(nothing, data, judges, {"ckpt": "/x.ckpt", "step": 1})
     rows = {"generated": {}, "real": {}, "noise": {}}
     found = Findings(rows, {}, {"cas_seeds": 0}, lambda file, title: None)
@@ -190,7 +190,7 @@ def test_another_data_set_than_the_checkpoint_s_is_refused(
     trained: Path, judged_data: Path, tmp_path: Path
 ) -> None:
     cfg = compose_in(tmp_path, "task=evaluate", f"ckpt={trained}", "datamodule=fashion_mnist")
-    message = "on SyntheticDataModule, not on FashionMNISTDataModule: leave datamodule=fashion_mni"
+    message = "on Synthetic, not on FashionMNIST: leave datamodule=fashion_mnist out"
     with pytest.raises(InputError, match=message):
         evaluate(cfg)
 

@@ -19,6 +19,7 @@ import src.train
 from src.configuration.build import build_model
 from src.configuration.check import accepted
 from src.configuration.prepare import compose_in
+from src.datamodules.in_memory import InMemoryDataModule
 from src.metrics.panel import require_enough
 from src.models.gan.losses import Logits
 from tests.pages import PAGES, PYTHON, README, ROOT, TEXT
@@ -76,11 +77,10 @@ def test_the_network_makes_images() -> None:
 
 
 def test_the_data_set_loads_and_can_be_judged() -> None:
-    made = module("src/datamodules/noise.py").NoiseDataModule
-    values = {"img_size": 28, "channels": 1, "n_classes": 10, "seed": 0}
-    arguments = node("configs/datamodule/noise.yaml") | values
+    dataset = module("src/datamodules/noise.py").Noise()
+    arguments = node("configs/datamodule/noise.yaml") | {"img_size": 28, "seed": 0}
     arguments.pop("_target_")
-    datamodule = made(**arguments)
+    datamodule = InMemoryDataModule(**arguments | {"dataset": dataset})
     datamodule.setup("fit")
     parts = datamodule.train_set, datamodule.val_set, datamodule.test_set
     assert [len(part) for part in parts] == arguments["train_val_test_split"]
@@ -90,6 +90,7 @@ def test_the_data_set_loads_and_can_be_judged() -> None:
 @pytest.mark.parametrize("path", YAML)
 def test_each_yaml_names_what_the_snippet_defines(path: str) -> None:
     arguments = node(path)
+    arguments = arguments.get("dataset", arguments)
     file, _, name = str(arguments.pop("_target_")).rpartition(".")
     source = file.replace(".", "/") + ".py"
     names = vars(src.models.gan.losses) if source == "src/models/gan/losses.py" else {}

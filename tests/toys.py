@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader
 
 from src.configuration.build import build_datamodule
 from src.configuration.prepare import compose_in
+from src.datamodules.data_set import DataSet
 from src.datamodules.in_memory import InMemoryDataModule
-from src.datamodules.synthetic import SyntheticDataModule
+from src.datamodules.synthetic import Synthetic
 from src.generate import load_model
 from src.images import Labelled
 from src.metrics.footing import rows_like
@@ -156,8 +157,10 @@ N_NUMBERS, NUMBERS_BATCH = 42, 8
 NUMBERS_BATCHES = N_NUMBERS // NUMBERS_BATCH  # 5 per epoch, two images left over
 
 
-class Numbers(InMemoryDataModule):
+class Numbers(DataSet):
     """Pictures of one pixel whose value is their number."""
+
+    name, channels, n_classes, size = "numbers", 1, 1, 1
 
     def load(self) -> tuple[Labelled, Labelled]:
         images = torch.arange(N_NUMBERS + 8, dtype=torch.uint8).view(-1, 1, 1, 1)
@@ -221,12 +224,11 @@ def fit_numbers(
 ) -> list[tuple[int, int, list[float]]]:
     module = Recorder()
     module.fail_at = fail_at
-    data = Numbers(
+    data = InMemoryDataModule(
+        dataset=Numbers(),
         batch_size=NUMBERS_BATCH,
         train_val_test_split=[N_NUMBERS, 8, 8],
         img_size=1,
-        channels=1,
-        n_classes=1,
         seed=3,
         num_workers=workers,
     )
@@ -267,10 +269,11 @@ class AsTheyAre(nn.Module):
 N_BARS = 700
 
 
-def bars(*, seed: int) -> SyntheticDataModule:
-    datamodule = SyntheticDataModule(
-        train_val_test_split=[1_500, N_BARS, N_BARS],
-        img_size=28, channels=1, n_classes=10, seed=0, split_seed=seed,
+def bars(*, seed: int) -> InMemoryDataModule:
+    split = [1_500, N_BARS, N_BARS]
+    datamodule = InMemoryDataModule(
+        dataset=Synthetic(split=split, seed=seed),
+        train_val_test_split=split, img_size=28, seed=0, split_seed=seed,
     )  # fmt: skip
     datamodule.setup("test")
     return datamodule

@@ -6,7 +6,7 @@ from typing_extensions import override
 
 from src.callbacks.quality import Quality
 from src.datamodules.in_memory import InMemoryDataModule
-from src.datamodules.stacked_mnist import StackedMNISTDataModule
+from src.datamodules.stacked_mnist import StackedMNIST
 from src.errors import InputError
 from src.images import Labelled
 from src.metrics.cache import Row
@@ -26,7 +26,7 @@ class Modes(Quality):
 
     @override
     def find_judges(self, data: InMemoryDataModule, *, device: str) -> Judges:
-        if not isinstance(data, StackedMNISTDataModule):
+        if not isinstance(data.dataset, StackedMNIST):
             raise NoJudgesError("only datamodule=stacked_mnist has modes: type callbacks=default")
         if len(data.train_set) < self.n:
             raise InputError(

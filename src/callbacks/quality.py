@@ -106,9 +106,9 @@ class Quality(Callback):
         """Those of the data set, if it is large enough for them."""
         require_enough_real(data)
         judges = load_judges(
-            data.data_name,
-            n_classes=data.n_classes,
-            channels=data.channels,
+            data.dataset.name,
+            n_classes=data.dataset.n_classes,
+            channels=data.dataset.channels,
             data_dir=self.data_dir,
             device=device,
         )
@@ -248,7 +248,7 @@ def require_enough_real(data: InMemoryDataModule) -> None:
                 f"{len(part)} {name} images are too few for Frechet distances: type at least "
                 f"{least} in datamodule.train_val_test_split"
             )
-        counts = count_classes(part.labels, n_classes=data.n_classes)
+        counts = count_classes(part.labels, n_classes=data.dataset.n_classes)
         if not counts.all():
             raise NoJudgesError(f"there is no {name} image of class {int(counts.argmin())}")
 

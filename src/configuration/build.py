@@ -26,8 +26,10 @@ from src.callbacks.progress import make_progress
 from src.callbacks.quality import Quality
 from src.callbacks.stop import StopOnSignal
 from src.configuration.check import find_family
+from src.configuration.container import plain
 from src.configuration.devices import choose_devices, n_gpus
-from src.configuration.prepare import plain
+from src.configuration.trust import require_literal
+from src.datamodules.data_set import DataSet
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.models.generative import GenerativeModel
@@ -72,6 +74,18 @@ def size(model: GenerativeModel) -> dict[str, int]:
     }
 
 
+def build_dataset(node: dict[str, Any]) -> DataSet:
+    """The data set that a checked and literal ``node`` names; nothing is fetched or read."""
+    require_literal(node, source="datamodule.dataset")
+    dataset = make(OmegaConf.create(node))
+    if not isinstance(dataset, DataSet):
+        raise InputError(
+            f"datamodule.dataset._target_={node['_target_']} is no data set: name a class that "
+            "derives from DataSet"
+        )
+    return dataset
+
+
 def build_datamodule(cfg: DictConfig) -> pl.LightningDataModule:
     return make(cfg.datamodule)
 
@@ -82,7 +96,7 @@ def ready_data(cfg: DictConfig) -> InMemoryDataModule:
     if not isinstance(datamodule, InMemoryDataModule):
         raise InputError(
             f"{cfg.datamodule['_target_']} does not hold its images in memory, which task=evaluate "
-            "and task=train_judge need: derive it from InMemoryDataModule"
+            "and task=train_judge need: give a DataSet to InMemoryDataModule"
         )
     datamodule.prepare_data()
     datamodule.setup("test")

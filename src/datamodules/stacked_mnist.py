@@ -1,60 +1,56 @@
 """Stacked MNIST: three random digits as the colour channels of one image, 1,000 modes in all."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from src.datamodules.mnist import MNISTDataModule
-from src.errors import InputError
+from src.datamodules.mnist import MNIST
 from src.images import Labelled
 
 
-class StackedMNISTDataModule(MNISTDataModule):
-    """As many triples as the split asks for, all of one class; ``split_seed`` determines them.
+class StackedMNIST(MNIST):
+    """As many triples as ``split`` asks for, all of one class; ``seed`` determines them.
 
     Each part stacks digits of its own: of the official training images those that MNIST's own
     split trains on, those that it validates on, and the official test images. Whole triples are
     kept, 2,352 bytes each.
     """
 
+    name = "stacked_mnist"
+    channels, n_classes = 3, 1
     n_validation_digits: ClassVar[int] = 5_000
+
+    def __init__(self, *, data_dir: str, split: Sequence[int], seed: int = 0) -> None:
+        """``split`` counts the triples for training, validation and test."""
+        super().__init__(data_dir=data_dir)
+        self.split, self.seed = split, seed
 
     @override
     def load(self) -> tuple[Labelled, Labelled]:
         """The official training images as training triples, then validation triples."""
         (digits, _), (test_digits, _) = super().load()
-        train, val, test = self.train_val_test_split
-        order = torch.randperm(len(digits), generator=self.generator())
+        train, val, test = self.split
+        order = super().order(len(digits), seed=self.seed)
         kept, held_out = order.tensor_split([len(digits) - self.n_validation_digits])
         both = torch.cat([self.stack(digits[kept], train), self.stack(digits[held_out], val)])
         return one_class(both), one_class(self.stack(test_digits, test))
 
     @override
-    def divide(self, data: Labelled) -> tuple[Labelled, Labelled]:
-        """Where ``load`` has joined them: no digit may be in both."""
-        sizes = list(self.train_val_test_split[:2])
-        train, val = map(Labelled, data.images.split(sizes), data.labels.split(sizes))
-        return train, val
+    def order(self, count: int, *, seed: int) -> Tensor:
+        """As ``load`` has joined them: no digit may be in both parts."""
+        return torch.arange(count)
 
     def stack(self, digits: Tensor, count: int) -> Tensor:
-        """Images (count, 3, H, W) of uint8 digits (N, 1, H, W), drawn with replacement."""
-        rows = torch.randint(len(digits), (count, 3), generator=self.generator())
+        """Images (count, 3, H, W) of uint8 digits (N, 1, H, W), drawn with replacement.
+
+        By a generator for each draw, so that no part depends on the size of another.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        rows = torch.randint(len(digits), (count, 3), generator=generator)
         return digits.squeeze(1)[rows]
-
-    def generator(self) -> torch.Generator:
-        """Of each draw, so that no part depends on the size of another."""
-        return torch.Generator().manual_seed(self.split_seed)
-
-    @override
-    def check_data(self, train: Labelled, test: Labelled) -> None:
-        super().check_data(train, test)
-        if self.n_classes != 1:
-            raise InputError(
-                f"model.n_classes={self.n_classes}, but stacked digits are of one class:"
-                " type model.n_classes=1"
-            )
 
 
 def one_class(images: Tensor) -> Labelled:

@@ -1,31 +1,46 @@
 """Pictures without files, for tests and smoke runs: a bar whose angle tells its class."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from src.datamodules.in_memory import InMemoryDataModule
+from src.datamodules.data_set import DataSet
 from src.images import Labelled
 
 
-class SyntheticDataModule(InMemoryDataModule):
-    """As many pictures as the split asks for; ``split_seed`` alone determines them."""
+class Synthetic(DataSet):
+    """As many pictures as ``split`` asks for; ``seed`` alone determines them."""
+
+    name = "synthetic"
+
+    def __init__(
+        self,
+        *,
+        split: Sequence[int],
+        seed: int = 0,
+        n_classes: int = 10,
+        channels: int = 1,
+        size: int = 28,
+    ) -> None:
+        """``split`` counts the pictures for training, validation and test."""
+        self.split, self.seed = split, seed
+        self.n_classes, self.channels, self.size = n_classes, channels, size
 
     @override
     def load(self) -> tuple[Labelled, Labelled]:
-        train, val, test = self.train_val_test_split
-        generator = torch.Generator().manual_seed(self.split_seed)
+        train, val, test = self.split
+        generator = torch.Generator().manual_seed(self.seed)
         return self.draw(train + val, generator), self.draw(test, generator)
 
     def draw(self, count: int, generator: torch.Generator) -> Labelled:
         """``count`` pictures with the classes in turn."""
         labels = torch.arange(count) % self.n_classes
         angles = (labels + jitter(count, 0.5, generator)) * (math.pi / self.n_classes)
-        bars = draw_bars(angles, jitter(count, 0.2, generator), self.img_size)
-        shape = (count, self.channels, self.img_size, self.img_size)
-        noise = torch.rand(shape, generator=generator)
+        bars = draw_bars(angles, jitter(count, 0.2, generator), self.size)
+        noise = torch.rand((count, self.channels, self.size, self.size), generator=generator)
         images = 200 * bars.unsqueeze(1) + 55 * noise  # (N, C, S, S) in [0, 255]
         return Labelled(images.to(torch.uint8), labels)
 

@@ -20,7 +20,8 @@ from benchmarks.ablation import (
     summarize,
 )
 from src.configuration.build import build_model
-from src.configuration.prepare import compose_in, plain
+from src.configuration.container import plain
+from src.configuration.prepare import compose_in
 from src.errors import InputError
 from tests.toys import Compose
 

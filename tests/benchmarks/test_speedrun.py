@@ -20,7 +20,7 @@ from benchmarks.speedrun import (
     when,
 )
 from src.compare import read_curve
-from src.configuration.prepare import plain
+from src.configuration.container import plain
 from src.errors import InputError
 from tests.toys import Compose
 

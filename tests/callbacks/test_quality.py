@@ -147,8 +147,11 @@ def test_a_search_reads_the_quality_of_a_run_that_was_already_over(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["model.n_classes=11"], "know 10 classes and 1 channels, these data have 11 and 1"),
-        (["model.channels=3"], "these data have 10 and 3"),
+        (
+            ["datamodule.dataset.n_classes=11"],
+            "know 10 classes and 1 channels, these data have 11 and 1",
+        ),
+        (["datamodule.dataset.channels=3"], "these data have 10 and 3"),
         (["datamodule.train_val_test_split=[1500,64,700]"], "64 validation images are too few"),
     ],
 )

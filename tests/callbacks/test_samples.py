@@ -30,7 +30,11 @@ def test_the_film_keeps_the_colours(tmp_path: Path, channels: int) -> None:
 def test_classes_are_columns_where_there_are_several(
     typed: Compose, n_classes: int, columns: int, rows: int
 ) -> None:
-    gan = build_model(typed("model=small_gan", f"model.n_classes={n_classes}"))
+    gan = build_model(
+        typed(
+            "model=small_gan", "datamodule=synthetic", f"datamodule.dataset.n_classes={n_classes}"
+        )
+    )
     picture = SampleGrid("unused", rows=4 if n_classes > 1 else 10).draw(gan)
     black = torch.zeros(rows * columns, 1, 28, 28, dtype=torch.uint8)
     assert picture.size == grid(black, columns=columns).size

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from src.configuration.check import check, check_saved_model, describe, fits
+from src.configuration.container import plain
+from src.configuration.prepare import take_shape_of_data
 from src.configuration.schema import RENAMED
 from src.errors import InputError
 from tests.toys import assert_says
@@ -44,11 +45,11 @@ EXPERIMENTS = [[f"experiment={path.stem}"] for path in sorted(CONFIGS.glob("expe
 
 
 def composed(*overrides: str) -> dict[str, Any]:
-    """The resolved configuration; the folders that only a running Hydra knows are given."""
+    """The configuration with the numbers of its data; folders that Hydra alone knows are given."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         cfg = compose("config", overrides=[*overrides, "work_dir=/tmp", "run_dir=/tmp/run"])
-    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)
-    return plain
+    take_shape_of_data(cfg)
+    return plain(cfg)
 
 
 @pytest.fixture(scope="module")

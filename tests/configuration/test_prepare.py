@@ -92,8 +92,23 @@ FOREIGN = [
     ["++datamodule.seed={_target_: tests.trace.x}"],
     ["++logger.x=[{a: [{_target_: tests.trace.x}]}]"],
     ["++callbacks.x='${oc.create:{_target_:tests.trace.x}}'"],
+    ["++datamodule.dataset={_target_: tests.trace.x}"],
+    ["++datamodule.dataset._target_=tests.trace.x"],
+    ["++datamodule.dataset.x=[{_target_: tests.trace.x}]"],
+    ["++debug=tests", "++datamodule.dataset._target_='${debug}.trace.x'"],
+    ["++datamodule.dataset='${oc.create:{_target_:tests.trace.x}}'"],
+    ["++datamodule.dataset.seed='${oc.create:{_target_:tests.trace.x}}'"],
     ["++debug=tests", "++callbacks.x._target_='${debug}.trace.x'"],
 ]
+
+
+@pytest.mark.parametrize("text", [r"\${oc.env:HOME}", r"\${oc.create:{_target_:tests.trace.x}}"])
+def test_no_text_of_a_data_set_is_evaluated_twice(
+    typed: Compose, tmp_path: Path, text: str
+) -> None:
+    run = recorded(tmp_path / "run", f"++datamodule.dataset.data_dir='{text}'")
+    with pytest.raises(InputError, match=r"datamodule.dataset holds \$\{oc.*, which would be eval"):
+        typed(f"resume={run}")
 
 
 @pytest.mark.parametrize("lines", FOREIGN, ids=" ".join)
@@ -134,3 +149,54 @@ def test_what_the_user_types_again_is_resumed(typed: Compose, tmp_path: Path) ->
     with pytest.raises(InputError, match=r"names tests.ddp_probe.Probe, which is none of"):
         typed(f"resume={run}")
     assert typed(f"resume={run}", f"+{probe}").callbacks.probe.folder == "x"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "numbers"),
+    [
+        ([], (10, 1, 28)),
+        (["datamodule=fashion_mnist"], (10, 1, 28)),
+        (["datamodule=fashion_mnist", "model.img_size=32"], (10, 1, 32)),
+        (["datamodule=stacked_mnist"], (1, 3, 28)),
+        (["experiment=train_mnist_gan", "datamodule=stacked_mnist"], (1, 3, 28)),
+        (["experiment=stacked_mnist"], (1, 3, 28)),
+        (["datamodule=synthetic", "datamodule.dataset.channels=3"], (10, 3, 28)),
+        (
+            ["datamodule=synthetic", "datamodule.dataset.n_classes=4", "model.n_classes=4"],
+            (4, 1, 28),
+        ),
+        (["datamodule=synthetic", "datamodule.dataset.size=16"], (10, 1, 16)),
+    ],
+)
+def test_the_model_has_the_shape_of_the_data(
+    typed: Compose, arguments: list[str], numbers: tuple[int, int, int]
+) -> None:
+    cfg = typed(*arguments)
+    assert (cfg.model.n_classes, cfg.model.channels, cfg.model.img_size) == numbers
+    assert cfg.datamodule.img_size == numbers[2]
+    for network in (cfg.model.generator, cfg.model.discriminator):
+        assert (network.n_classes, network.channels, network.img_size) == numbers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model.n_classes=5"], "model.n_classes=5, but mnist has 10: leave it out, or type "
+         "model.n_classes=10"),
+        (["datamodule=stacked_mnist", "model.channels=1"], "model.channels=1, but stacked_mnist "
+         "has 3: leave it out, or type model.channels=3"),
+        (["datamodule.dataset._target_=torch.nn.Identity", "~datamodule.dataset.data_dir"],
+         "datamodule.dataset._target_=torch.nn.Identity is no data set: name a class that derives "
+         "from DataSet"),
+        (["datamodule.dataset.data_dri=x"], "there is no key datamodule.dataset.data_dri: did you "
+         "mean datamodule.dataset.data_dir?"),
+        (["datamodule.dataset=mnist"], "datamodule.dataset=mnist is not allowed: type "
+         "datamodule.dataset=VALUE with a group of keys"),
+    ],
+)  # fmt: skip
+def test_what_contradicts_the_data_is_one_sentence(
+    typed: Compose, arguments: list[str], message: str
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        typed(*arguments)
+    assert str(refusal.value) == message

@@ -183,7 +183,8 @@ def test_nothing_in_a_checkpoint_is_evaluated(
         "src.networks.mlp.Generator", "src.networks.layers.Pointwise",
         "src.models.gan.losses.Hinge", "src.models.gan.penalties.ZeroCentered",
         "src.models.gan.terms.FeatureMatching", "src.models.schedules.Linear",
-        "src.models.gan.augment.Translation", "src.datamodules.mnist.MNISTDataModule",
+        "src.models.gan.augment.Translation", "src.datamodules.mnist.MNIST",
+        "src.datamodules.in_memory.InMemoryDataModule",
         "torch.nn.Identity",
         "torch.nn.modules.container.Sequential", "torch.optim.Adam", "torch.optim.adamw.AdamW",
     ],
@@ -220,7 +221,7 @@ def test_nothing_else_is(name: str) -> None:
     ("package", "file", "name"),
     [
         (src.networks, "src/networks/linear.py", "src.networks.linear.Generator"),
-        (src.datamodules, "src/datamodules/noise.py", "src.datamodules.noise.NoiseDataModule"),
+        (src.datamodules, "src/datamodules/noise.py", "src.datamodules.noise.Noise"),
     ],
 )
 def test_what_the_readme_adds_is_known(
@@ -256,7 +257,7 @@ def test_data_that_the_user_names_too_are_trusted() -> None:
     node = {"_target_": "collections.UserDict"}
     check_saved_data(node, trusted=["collections.UserDict"])
     with pytest.raises(InputError, match="if you trust it, type datamodule=NAME"):
-        check_saved_data(node, trusted=["src.datamodules.mnist.MNISTDataModule"])
+        check_saved_data(node, trusted=["src.datamodules.mnist.MNIST"])
 
 
 def test_runs_may_name_lightning_s_callbacks_and_loggers() -> None:

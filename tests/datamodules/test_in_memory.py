@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from src.datamodules.batches import InMemoryDataset, ResumableSampler
+from src.datamodules.data_set import DataSet
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.images import Labelled
@@ -17,8 +18,6 @@ DEFAULTS = {
     "batch_size": 8,
     "train_val_test_split": [90, 10, 20],
     "img_size": 4,
-    "channels": 1,
-    "n_classes": 10,
     "seed": 0,
 }
 
@@ -29,16 +28,24 @@ def numbered(count: int) -> Labelled:
     return Labelled(images.contiguous(), torch.arange(count) % 10)
 
 
-class Numbered(InMemoryDataModule):
-    loads = 0
+class Numbered(DataSet):
+    name, channels, n_classes, size = "numbered", 1, 10, 4
+
+    def __init__(self, **says: int) -> None:
+        self.__dict__.update(says)
+        self.loads = 0
 
     def load(self) -> tuple[Labelled, Labelled]:
         self.loads += 1
         return numbered(100), numbered(20)
 
 
-def build(**options: Any) -> Numbered:
-    data = Numbered(**{**DEFAULTS, **options})
+def module(says: dict[str, int] | None = None, **options: Any) -> InMemoryDataModule:
+    return InMemoryDataModule(dataset=Numbered(**says or {}), **{**DEFAULTS, **options})
+
+
+def build(**options: Any) -> InMemoryDataModule:
+    data = module(**options)
     data.setup("fit")
     return data
 
@@ -47,13 +54,15 @@ def numbers(dataset: InMemoryDataset) -> list[int]:
     return dataset.images[:, 0, 0, 0].tolist()
 
 
-def epoch_of(data: Numbered, epoch: int) -> list[int]:
+def epoch_of(data: InMemoryDataModule, epoch: int) -> list[int]:
     loader = data.train_dataloader()
     loader.sampler.set_epoch(epoch)
     return [int(number) for images, _ in loader for number in images[:, 0, 0, 0]]
 
 
-def on_device(data: Numbered, rank: int, world_size: int, device: str = "cpu") -> Numbered:
+def on_device(
+    data: InMemoryDataModule, rank: int, world_size: int, device: str = "cpu"
+) -> InMemoryDataModule:
     data.trainer = SimpleNamespace(
         world_size=world_size,
         global_rank=rank,
@@ -89,7 +98,7 @@ def test_setup_loads_once() -> None:
     data = build()
     train_set = data.train_set
     data.setup("test")
-    assert data.loads == 1
+    assert data.dataset.loads == 1
     assert data.train_set is train_set
 
 
@@ -176,7 +185,7 @@ def test_one_item_is_the_row_of_a_batch() -> None:
 @pytest.mark.parametrize("size", [32, 16])
 def test_resizing_is_antialiased_and_stays_uint8(size: int) -> None:
     images = torch.randint(256, (5, 1, 28, 28), dtype=torch.uint8)
-    data = Numbered(**{**DEFAULTS, "img_size": size})
+    data = module(img_size=size)
     resized = data.resize(Labelled(images, torch.zeros(5))).images
     expected = F.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
     assert resized.dtype == torch.uint8
@@ -185,7 +194,7 @@ def test_resizing_is_antialiased_and_stays_uint8(size: int) -> None:
 
 def test_native_size_is_not_resampled() -> None:
     data = numbered(3)
-    assert Numbered(**DEFAULTS).resize(data) is data
+    assert module().resize(data) is data
 
 
 SIZES = "datamodule.train_val_test_split"
@@ -210,8 +219,8 @@ REFUSED = [
         {"train_val_test_split": [80, 20, 19]},
         [f"{SIZES}=[80,20,19]", "100 training and 20 test images", f"as in {SIZES}=[90,10,20]"],
     ),
-    ({"channels": 3}, ["model.channels=3", "have 1", "type model.channels=1"]),
-    ({"n_classes": 5}, ["model.n_classes=5", "up to 9", "type model.n_classes=10"]),
+    ({"says": {"channels": 3}}, ["numbered", "3 channels", "have 1", "channels = 1"]),
+    ({"says": {"n_classes": 5}}, ["numbered", "5 classes", "up to 9", "n_classes = 10"]),
 ]
 
 
@@ -223,7 +232,7 @@ def test_settings_that_do_not_fit_are_refused(options: dict[str, Any], said: lis
 
 
 def test_a_batch_on_every_device_must_fit_into_train() -> None:
-    data = on_device(Numbered(**{**DEFAULTS, "batch_size": 10}), rank=0, world_size=10)
+    data = on_device(module(batch_size=10), rank=0, world_size=10)
     with pytest.raises(InputError) as refusal:
         data.setup("fit")
     assert_says(refusal.value, "datamodule.batch_size=10 on 10 devices", "90 training images")

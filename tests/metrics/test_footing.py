@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.datamodules.synthetic import SyntheticDataModule
+from src.datamodules.in_memory import InMemoryDataModule
+from src.datamodules.synthetic import Synthetic
 from src.errors import InputError
 from src.images import Labelled
 from src.metrics.cache import Row
@@ -20,9 +21,9 @@ TRAIN, VAL, TEST = 1_500, 700, 700  # as in BARS, whose judges read these
 
 
 def bars(*, seed: int, split: tuple[int, int, int] = (TRAIN, VAL, TEST)) -> dict[str, Labelled]:
-    datamodule = SyntheticDataModule(
-        batch_size=1, train_val_test_split=split,
-        img_size=28, channels=1, n_classes=10, seed=0, split_seed=seed,
+    datamodule = InMemoryDataModule(
+        dataset=Synthetic(split=split, seed=seed),
+        batch_size=1, train_val_test_split=split, img_size=28, seed=0, split_seed=seed,
     )  # fmt: skip
     datamodule.setup("test")
     return datamodule.parts

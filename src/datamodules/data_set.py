@@ -1,0 +1,41 @@
+"""What a data set says of itself: its name, its shape, its classes and its pictures."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from src.images import Labelled
+
+
+class DataSet:
+    """Labelled pictures of one shape, which are there once ``prepare`` has fetched them.
+
+    A subclass sets ``name``, ``channels``, ``n_classes`` and ``size``, of its class or of each
+    object. They are asked for before ``prepare``, so that finding them must fetch nothing.
+    """
+
+    name: ClassVar[str]
+    channels: int
+    n_classes: int
+    size: int  # of a side in pixels, before any resizing
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """A name for each class, in the order of the labels."""
+        return [str(label) for label in range(self.n_classes)]
+
+    def prepare(self) -> None:
+        """Fetch what is not there yet; one process of a machine does so before all ``load``."""
+
+    def load(self) -> tuple[Labelled, Labelled]:
+        """Official (train, test): uint8 images (N, C, H, W) and int64 labels (N,)."""
+        raise NotImplementedError
+
+    def order(self, count: int, *, seed: int) -> Tensor:
+        """The official train set's rows (N,) as they are divided: first train, then val.
+
+        By a generator of its own: the same pictures whatever the global seed.
+        """
+        return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
