@@ -49,7 +49,8 @@ FLAGSHIP = {
 }
 
 COMMANDS: list[tuple[str, dict[str, Any]]] = [
-    ("", EXPERIMENT),
+    ("", FLAGSHIP | {"trainer.max_epochs": 7}),
+    ("model=mnist_gan_model trainer.max_epochs=20", EXPERIMENT),
     ("experiment=mnist_mlp_baseline", EXPERIMENT),
     ("experiment=train_mnist_gan model=mnist_gan_model trainer.max_epochs=20", EXPERIMENT),
     ("experiment=train_mnist_gan.yaml", FLAGSHIP),
@@ -157,7 +158,7 @@ def test_terms_are_refused_by_a_discriminator_without_their_method(
     typed: Compose, terms: str
 ) -> None:
     with pytest.raises(InputError, match=rf"model.terms.{terms} needs a discriminator with a"):
-        build_model(typed(f"model/terms={terms}"))
+        build_model(typed("model=mnist_gan_model", f"model/terms={terms}"))
 
 
 @pytest.mark.parametrize(
@@ -287,7 +288,7 @@ def test_the_baseline_is_the_historical_pair(typed: Compose) -> None:
 
 
 def test_one_image_size_reaches_networks_and_data(typed: Compose) -> None:
-    cfg = typed("model.img_size=32")
+    cfg = typed("model=mnist_gan_model", "model.img_size=32")
     datamodule = build_datamodule(cfg)
     assert isinstance(datamodule, InMemoryDataModule)
     assert datamodule.img_size == 32

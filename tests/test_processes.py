@@ -20,6 +20,7 @@ from tests.toys import BARS, measure_again
 ROOT = Path(__file__).parents[1]
 RUN = [sys.executable, str(ROOT / "run.py")]
 BASE = [
+    "model=mnist_gan_model",
     "datamodule=synthetic",
     "print_config=false",
     "logger=csv",

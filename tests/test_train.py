@@ -33,6 +33,7 @@ from tests.toys import Compose
 
 EPOCHS, STEPS = 2, 8  # per epoch
 TINY = [
+    "model=mnist_gan_model",
     "ignore_warnings=true",
     "datamodule=synthetic",
     "datamodule.train_val_test_split=[256,70,64]",

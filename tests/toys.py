@@ -31,7 +31,11 @@ from src.models.gan.model import ConditionalGAN
 Compose = Callable[..., DictConfig]
 
 # Enough of each class for every metric.
-BARS = ["datamodule=synthetic", "datamodule.train_val_test_split=[1500,700,700]"]
+BARS = [
+    "model=mnist_gan_model",
+    "datamodule=synthetic",
+    "datamodule.train_val_test_split=[1500,700,700]",
+]
 
 N_STACKED = 70  # validation triples, and test triples
 STACKED = [

@@ -67,7 +67,7 @@ def test_the_decay_counts_every_device_of_a_machine_with_eight(
     typed: Compose, monkeypatch: pytest.MonkeyPatch, devices: list[str], count: int
 ) -> None:
     monkeypatch.setattr("src.configuration.devices.n_gpus", lambda: 8)
-    cfg = typed("model/schedules=decay", "trainer.max_steps=100", *devices)
+    cfg = typed("model/schedules=decay", "trainer.max_epochs=20", "trainer.max_steps=100", *devices)
     assert cfg.model.schedules.lr.points[1] == [100 * 64 * count, 0.0]
 
 
