@@ -15,6 +15,9 @@ class Labelled(NamedTuple):
     images: Tensor
     labels: Tensor
 
+    def take(self, rows: Tensor | slice) -> "Labelled":
+        return Labelled(self.images[rows], self.labels[rows])
+
 
 def to_float(images: Tensor) -> Tensor:
     """uint8 [0, 255] to float32 [-1, 1]: the range that every network sees."""

@@ -17,9 +17,10 @@ from PIL import Image
 from src.configuration.build import ready_data
 from src.configuration.prepare import compose_in
 from src.errors import InputError
-from src.evaluate import Findings, Subject, evaluate, from_file, keep_in_run
+from src.evaluate import Subject, evaluate, from_file, keep_in_run
 from src.generate import generate, load_model, sample
 from src.images import Labelled
+from src.metrics.evaluation import Findings
 from src.metrics.footing import in_turn
 from src.metrics.modes import count_modes, digit_judges, read_modes
 from src.metrics.panel import METRICS
@@ -148,12 +149,15 @@ def test_a_checkpoint_at_the_root_has_no_run_folder(
     typed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = Labelled(torch.zeros(1, 1, 28, 28), torch.zeros(1, dtype=torch.int64))
-    data, judges = SimpleNamespace(dataset=SimpleNamespace(name="x")), SimpleNamespace(records={})
-    subject = Subject(nothing, data, judges, {"ckpt": "/x.ckpt", "step": 1})
     rows = {"generated": {}, "real": {}, "noise": {}}
-    found = Findings(rows, {}, {"cas_seeds": 0}, lambda file, title: None)
+    evaluation = SimpleNamespace(
+        doubt=lambda: None,
+        judges=SimpleNamespace(records={}),
+        full=lambda images, cas_seeds: Findings(rows=rows, md5s={}, details={"cas_seeds": 0}),
+    )
+    subject = Subject(nothing, evaluation, "x", {"ckpt": "/x.ckpt", "step": 1})
     monkeypatch.setattr("src.evaluate.from_checkpoint", lambda cfg: subject)
-    monkeypatch.setattr("src.evaluate.measure_classes", lambda cfg, subject: found)
+    monkeypatch.setattr("src.evaluate.draw_findings", lambda found, file, title: None)
     evaluate(typed("task=evaluate", "ckpt=/x.ckpt"))
     assert json.loads((tmp_path / "metrics.json").read_text())["source"] == subject.source
 
@@ -215,7 +219,7 @@ def test_bad_input_is_refused(
 def test_a_test_split_that_is_too_small_is_refused(
     typed: Compose, judged_data: Path, tmp_path: Path
 ) -> None:
-    arrays = {"images": np.zeros((700, 1, 28, 28), np.uint8), "labels": np.arange(700) % 10}
+    arrays = {"images": np.full((700, 1, 28, 28), 9, np.uint8), "labels": np.arange(700) % 10}
     np.savez(tmp_path / "black.npz", **arrays)
     split = "datamodule.train_val_test_split=[1024,256,256]"
     small = ["datamodule=synthetic", split, f"samples={tmp_path / 'black.npz'}", "cas_seeds=0"]
@@ -258,5 +262,5 @@ def test_a_file_of_stacked_digits_scores_as_the_checkpoint_does(
         if n == N_STACKED:
             assert report_on(tmp_path, stacked, *file)["rows"] == of_run
         else:
-            with pytest.raises(InputError, match="257 images do not compare with 256 training tri"):
+            with pytest.raises(InputError, match="257 images, which do not compare with 256 training tri"):
                 report_on(tmp_path, stacked, *file)

@@ -17,7 +17,7 @@ from src.models.generative import GenerativeModel
 class SampleGrid(Callback):
     """After each epoch, one column per class and one fixed noise per row, so that epochs compare.
 
-    Images of a single class, ``rows`` in all, fill ten columns.
+    Images of a single class, each of its own noise, fill ten columns.
     Writes ``folder/epoch_0001.png`` and so on, shows the grid as ``gen_imgs`` in every logger
     that takes images, and at the end joins all epochs to ``folder/../samples.gif``.
     """
@@ -37,10 +37,12 @@ class SampleGrid(Callback):
             show(picture, logger, step=trainer.global_step)
 
     def draw(self, model: GenerativeModel) -> Image.Image:
-        noise = model.draw_noise(self.rows, torch.Generator().manual_seed(0))
-        labels = torch.arange(model.n_classes).repeat(self.rows)
-        images = model.generate(noise.repeat_interleave(model.n_classes, dim=0), labels)
-        return grid(images, columns=model.n_classes if model.n_classes > 1 else 10)
+        n_classes = model.n_classes
+        n_noises = self.rows if n_classes > 1 else 10 * self.rows
+        noise = model.draw_noise(n_noises, torch.Generator().manual_seed(0))
+        labels = torch.arange(n_classes).repeat(n_noises)
+        images = model.generate(noise.repeat_interleave(n_classes, dim=0), labels)
+        return grid(images, columns=n_classes if n_classes > 1 else 10)
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -32,6 +32,7 @@ from src.configuration.trust import require_literal
 from src.datamodules.data_set import DataSet
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
+from src.metrics.panel import METRICS
 from src.models.generative import GenerativeModel
 from src.runs.checkpoints import AtomicCheckpointIO
 
@@ -117,7 +118,7 @@ def require_workable(callbacks: Sequence[Callback]) -> None:
         f"val/{name}": each.every_n_epochs
         for each in callbacks
         if isinstance(each, Quality) and each.every_n_epochs > 1
-        for name in each.measured
+        for name in METRICS
     }
     for each in callbacks:
         if isinstance(each, EarlyStopping) and each.strict and each.monitor in rare:

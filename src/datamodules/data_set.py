@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from src.images import Labelled
+from src.metrics.classes import ClassEvaluation
+from src.metrics.evaluation import Evaluation
 
 
 class DataSet:
@@ -17,6 +19,7 @@ class DataSet:
     """
 
     name: ClassVar[str]
+    evaluation: ClassVar[type[Evaluation]] = ClassEvaluation  # how generated images are judged
     channels: int
     n_classes: int
     size: int  # of a side in pixels, before any resizing

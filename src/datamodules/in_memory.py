@@ -1,6 +1,7 @@
 """Labelled images held in memory as uint8, split once and handed out in whole batches."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,6 +14,7 @@ from src.datamodules.batches import Batch, InMemoryDataset, ResumableLoader, Res
 from src.datamodules.data_set import DataSet
 from src.errors import InputError
 from src.images import Labelled, to_float
+from src.metrics.evaluation import Evaluation, RealData
 
 
 class InMemoryDataModule(pl.LightningDataModule):
@@ -53,6 +55,14 @@ class InMemoryDataModule(pl.LightningDataModule):
         sets = {"train": self.train_set, "val": self.val_set, "test": self.test_set}
         return {name: Labelled(part.images, part.labels) for name, part in sets.items()}
 
+    def evaluation(self, *, data_dir: Path, device: str) -> Evaluation:
+        """The data set's way of judging images, after ``setup``; judges are in ``data_dir``."""
+        dataset = self.dataset
+        real = RealData(
+            name=dataset.name, channels=dataset.channels, n_classes=dataset.n_classes, **self.parts
+        )
+        return dataset.evaluation(real, data_dir=data_dir, device=device)
+
     @override
     def prepare_data(self) -> None:
         if self.is_prepared:  # Lightning calls this once for fit and again for test
@@ -75,10 +85,7 @@ class InMemoryDataModule(pl.LightningDataModule):
         """Train and val, in the data set's own order."""
         order = self.dataset.order(len(data.labels), seed=self.split_seed)
         train, val = order.tensor_split([self.train_val_test_split[0]])
-        return (
-            Labelled(data.images[train], data.labels[train]),
-            Labelled(data.images[val], data.labels[val]),
-        )
+        return data.take(train), data.take(val)
 
     def resize(self, data: Labelled) -> Labelled:
         """Once for all epochs, and still uint8."""

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from src.datamodules.mnist import MNIST
 from src.images import Labelled
+from src.metrics.modes import ModeEvaluation
 
 
 class StackedMNIST(MNIST):
@@ -20,6 +21,7 @@ class StackedMNIST(MNIST):
     """
 
     name = "stacked_mnist"
+    evaluation = ModeEvaluation
     channels, n_classes = 3, 1
     n_validation_digits: ClassVar[int] = 5_000
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ from src.images import Labelled, to_float
 from src.metrics.classify import CHUNK, predict
 from src.networks.classifier import Classifier
 
-log = logging.getLogger(__name__)
 SHIPPED = Path(__file__).parent / "shipped_judges"
 ROLES = "features", "labels"
 
@@ -41,17 +39,45 @@ class Record:
     trained_on: str = ""  # md5 of the training part, as ``md5_of_data`` gives it
 
 
-class Judged(NamedTuple):
-    """Labelled images with what the judges see in them."""
+class Opinion(NamedTuple):
+    """What the judges see in N labelled images."""
 
-    images: Tensor  # uint8 (N, C, H, W)
-    labels: Tensor  # asked for, int64 (N,)
     features: Tensor  # of the first judge, float32 (N, 64)
     predictions: Tensor  # of the second judge, int64 (N,)
     confidence: Tensor  # its probability of the label asked for, (N,)
 
+    def take(self, rows: Tensor | slice) -> "Opinion":
+        return Opinion(*(part[rows] for part in self))
+
+
+class Judged(NamedTuple):
+    """Images uint8 (N, C, H, W) and the labels asked for, with what the judges see in them."""
+
+    data: Labelled
+    opinion: Opinion
+
+    @property
+    def images(self) -> Tensor:
+        return self.data.images
+
+    @property
+    def labels(self) -> Tensor:
+        return self.data.labels
+
+    @property
+    def features(self) -> Tensor:
+        return self.opinion.features
+
+    @property
+    def predictions(self) -> Tensor:
+        return self.opinion.predictions
+
+    @property
+    def confidence(self) -> Tensor:
+        return self.opinion.confidence
+
     def take(self, rows: Tensor | slice) -> "Judged":
-        return Judged(*(part[rows] for part in self))
+        return Judged(self.data.take(rows), self.opinion.take(rows))
 
 
 @dataclass(frozen=True)
@@ -76,7 +102,7 @@ class Judges:
         probabilities = predict(self.labels, data.images, device=self.device)
         confidence = probabilities.gather(1, data.labels.unsqueeze(1)).squeeze(1)
         features = torch.cat(list(self.describe(data.images)))
-        return Judged(*data, features, probabilities.argmax(1), confidence)
+        return Judged(data, Opinion(features, probabilities.argmax(1), confidence))
 
     @torch.inference_mode()
     def describe(self, images: Tensor) -> Iterator[Tensor]:
@@ -114,19 +140,20 @@ def require_fit(name: str, record: Record, *, n_classes: int, channels: int) -> 
         )
 
 
-def warn_of_other_split(judges: Judges, md5: str) -> None:
-    """Say so if the judges may have learned today's validation images.
+def doubt_of_split(judges: Judges, md5: str) -> str | None:
+    """Why the judges may have learned today's validation images, if they may.
 
     ``md5`` is that of today's training part; any other split has another one.
     """
     strangers = [record.file for record in judges.records.values() if record.trained_on != md5]
-    if strangers:
-        log.warning(
-            "%s: not known to have learned from today's training part, but from another split or "
-            "image size, so that today's validation images may look too good to it; for judges of "
-            "this split type python run.py task=train_judge with the same datamodule options",
-            " and ".join(strangers),
-        )
+    if not strangers:
+        return None
+    return (
+        f"{' and '.join(strangers)}: not known to have learned from today's training part, but "
+        "from another split or image size, so that today's validation images may look too good to "
+        "it; for judges of this split type python run.py task=train_judge with the same datamodule "
+        "options"
+    )
 
 
 def read_records(folder: Path) -> dict[str, Any]:

@@ -1,15 +1,23 @@
-"""Which of the 1,000 modes of stacked digits images show, and how evenly."""
+"""The evaluation of stacked digits: which of the 1,000 modes images show, and how evenly."""
 
+import logging
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from src.errors import InputError
 from src.images import Labelled
-from src.metrics.cache import Row, md5_of_data, remembered_row
+from src.metrics.cache import Row, Tensors, md5_of_data, remembered_row
 from src.metrics.classify import predict
+from src.metrics.evaluation import Findings, RealData
+from src.metrics.footing import noise
 from src.metrics.judges import Judges, load_judges
 
+log = logging.getLogger(__name__)
 N_MODES = 1_000
 
 
@@ -47,3 +55,84 @@ def count_once(judges: Judges, data: Labelled, *, folder: Path) -> Row:
     return remembered_row(
         folder, "modes", *key, compute=lambda: count_modes(read_modes(judges, data.images))
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModeFindings(Findings):
+    """With the images, uint8 (N, 3, H, W)."""
+
+    images: Tensor
+
+
+class ModeEvaluation:
+    """Counts the modes of images of one class; MNIST's classifier of labels reads each channel.
+
+    The real ones are as many training triples, which have the digits' frequencies that are learned:
+    both numbers depend on them, and on how many images there are.
+    """
+
+    measured: ClassVar[tuple[str, ...]] = ("kl", "modes")
+
+    def __init__(self, real: RealData, *, data_dir: Path, device: str) -> None:
+        self.real, self.data_dir, self.device = real, data_dir, device
+        self.folder = data_dir / "judged"
+
+    @cached_property
+    def judges(self) -> Judges:
+        return digit_judges(data_dir=self.data_dir, device=self.device)
+
+    def doubt(self) -> str | None:
+        return None
+
+    def require_quick(self, n: int) -> None:
+        most = len(self.real.train.labels)
+        if n > most:
+            raise InputError(
+                f"callbacks.quality.n={n} does not compare with {most} training triples: type "
+                f"callbacks.quality.n={most} or less"
+            )
+        _ = self.judges
+
+    def unread(self, n: int) -> Tensors:
+        return {"modes": torch.zeros(n, dtype=torch.int64)}
+
+    def read(self, data: Labelled) -> Tensors:
+        return {"modes": read_modes(self.judges, data.images)}
+
+    def quick(self, labels: Tensor, seen: Tensors) -> Row:
+        floor = self.count_real(len(labels))
+        return count_modes(seen["modes"]) | {f"real_{name}": value for name, value in floor.items()}
+
+    def count_real(self, n: int) -> Row:
+        return count_once(self.judges, self.real.train.take(slice(n)), folder=self.folder)
+
+    def labels(self, n: int) -> Tensor:  # noqa: ARG002
+        """As many as test triples, whatever ``n`` is: the published protocol fixes it."""
+        return torch.zeros_like(self.real.test.labels)
+
+    def require_full(self, labels: Tensor, *, what: str) -> None:
+        most = len(self.real.train.labels)
+        if not 0 < len(labels) <= most:
+            raise InputError(
+                f"{what} has {len(labels)} images, which do not compare with {most} training "
+                f"triples, for modes and kl depend on their number: give 1 to {most}"
+            )
+        _ = self.judges
+
+    def full(self, images: Labelled, *, cas_seeds: int) -> Findings:  # noqa: ARG002
+        """There are no classes to classify, so that ``cas_seeds`` trains nothing."""
+        log.info("reading three digits of each image")
+        n = len(images.labels)
+        rows = {
+            "generated": count_modes(read_modes(self.judges, images.images)),
+            "real": self.count_real(n),
+            "noise": count_once(
+                self.judges, noise(torch.tensor([n]), like=self.real.train), folder=self.folder
+            ),
+        }
+        return ModeFindings(
+            rows=rows,
+            md5s={"train": md5_of_data(self.real.train)},
+            details={"cas_seeds": 0},
+            images=images.images,
+        )

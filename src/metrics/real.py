@@ -12,7 +12,7 @@ from src.images import Labelled
 from src.metrics.cache import Row, md5_of_data, remembered, remembered_row
 from src.metrics.classify import classification_accuracy_score
 from src.metrics.footing import count_classes, noise, rows_like
-from src.metrics.judges import Judged, Judges
+from src.metrics.judges import Judged, Judges, Opinion
 from src.metrics.neighbours import Nearest
 from src.metrics.panel import (
     Distances,
@@ -114,26 +114,24 @@ class Real:
         return remembered_row(self.folder, "ceiling", *self.key, *counts.tolist(), compute=compute)
 
     def noise(self, counts: Tensor) -> Labelled:
-        return noise(counts, like=Labelled(*self.test[:2]))
+        return noise(counts, like=self.test.data)
 
-    def cas(self, data: Judged | Labelled, *, seed: int) -> float:
+    def cas(self, data: Labelled, *, seed: int) -> float:
         """Accuracy of a classifier of as many of the images as real ones can be put beside."""
         counts = count_classes(data.labels, n_classes=self.n_classes)
         size = self.sizes(counts).seen
         return classification_accuracy_score(
-            Labelled(data.images[:size], data.labels[:size]), Labelled(*self.test[:2]),
+            data.take(slice(size)), self.test.data,
             n_classes=self.n_classes, seed=seed, device=self.judges.device,
         )  # fmt: skip
 
     def cas_floor(self, counts: Tensor, *, seed: int) -> float:
-        return self.remembered_cas("cas_floor", self.seen(counts), counts, seed=seed)
+        return self.remembered_cas("cas_floor", self.seen(counts).data, counts, seed=seed)
 
     def cas_ceiling(self, counts: Tensor, *, seed: int) -> float:
         return self.remembered_cas("cas_ceiling", self.noise(counts), counts, seed=seed)
 
-    def remembered_cas(
-        self, name: str, data: Judged | Labelled, counts: Tensor, *, seed: int
-    ) -> float:
+    def remembered_cas(self, name: str, data: Labelled, counts: Tensor, *, seed: int) -> float:
         def compute() -> Row:
             return {"cas": self.cas(data, seed=seed)}
 
@@ -154,10 +152,10 @@ def judge_real(
 
 def read_once(judges: Judges, data: Labelled, *, md5: str, folder: Path) -> Judged:
     def compute() -> dict[str, Tensor]:
-        return dict(zip(Judged._fields[2:], judges.read(data)[2:], strict=True))
+        return judges.read(data).opinion._asdict()
 
     key = *judges.sha256s.values(), md5
-    return Judged(*data, **remembered(folder, "judged", *key, compute=compute))
+    return Judged(data, Opinion(**remembered(folder, "judged", *key, compute=compute)))
 
 
 def quick_floor(
@@ -167,9 +165,9 @@ def quick_floor(
 
     def compute() -> Row:
         rows = rows_like(train.labels, counts)
-        sample = judges.read(Labelled(train.images[rows], train.labels[rows]))
+        sample = judges.read(train.take(rows))
         unseen = val.take(rows_like(val.labels, counts))
         return quick(sample, val, size=len(rows)) | {"label_accuracy": label_accuracy(unseen)}
 
-    key = *judges.sha256s.values(), md5_of_data(train), md5_of_data(Labelled(*val[:2]))
+    key = *judges.sha256s.values(), md5_of_data(train), md5_of_data(val.data)
     return remembered_row(folder, "quick_floor", *key, *counts.tolist(), compute=compute)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import singledispatch
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,12 +13,34 @@ from torch import Tensor
 
 from src.images import grid
 from src.metrics.cache import Row
+from src.metrics.classes import ClassFindings
+from src.metrics.evaluation import Findings
 from src.metrics.judges import Judged
+from src.metrics.modes import ModeFindings
 from src.metrics.neighbours import Nearest
 from src.metrics.panel import METRICS, Metric, confusion
 
 COLUMNS = 10  # images of each class
 Curve = Sequence[Mapping[str, float]]  # rows of a run's quality.csv
+
+
+@singledispatch
+def draw_findings(found: Findings, file: BinaryIO, *, title: str) -> None:
+    """Draw what an evaluation has found, each kind of it in its own way."""
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    figure.suptitle(title)
+    draw_bars(figure.subplots(), found.rows)
+    figure.savefig(file, dpi=100)
+
+
+@draw_findings.register
+def _(found: ClassFindings, file: BinaryIO, *, title: str) -> None:
+    draw_evaluation(file, found.fake, found.train, found.nearest, found.rows, title=title)
+
+
+@draw_findings.register
+def _(found: ModeFindings, file: BinaryIO, *, title: str) -> None:
+    draw_modes(file, found.images, found.rows, title=title)
 
 
 def draw_evaluation(

@@ -1,7 +1,6 @@
-"""Modes while training: measured when quality is, on the averaged generator, beside real ones."""
+"""Modes are what is measured of stacked digits while training, because the data set says so."""
 
 import csv
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from src.callbacks.modes import Modes
+from src.callbacks.quality import share
+from src.callbacks.samples import SampleGrid
 from src.configuration.build import build_datamodule, build_model
 from src.configuration.prepare import compose_in
 from src.datamodules.in_memory import InMemoryDataModule
@@ -18,7 +18,7 @@ from src.errors import InputError
 from src.generate import load_model
 from src.metrics.modes import count_modes, digit_judges, read_modes
 from src.train import train
-from tests.toys import BARS, N_STACKED, STACKED, Compose
+from tests.toys import N_STACKED, STACKED, Compose
 
 pytestmark = pytest.mark.usefixtures("digits")
 TINY = [*STACKED, "trainer.max_epochs=3", "callbacks.quality.every_n_epochs=2"]
@@ -70,12 +70,12 @@ def test_the_best_checkpoint_has_the_lowest_divergence(run: Path) -> None:
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_ranks_share_the_images_that_one_process_makes(typed: Compose, world_size: int) -> None:
-    modes, gan = Modes("unused", "unused", n=2_500), build_model(typed(*STACKED))
+    gan = build_model(typed(*STACKED))
     strategy = SimpleNamespace(broadcast=lambda buffer: buffer)
 
     def made_by(rank: int, of: int) -> Iterator[tuple[int, torch.Tensor]]:
         trainer: Any = SimpleNamespace(global_rank=rank, world_size=of, strategy=strategy)
-        for rows, fake in modes.share(trainer, gan):
+        for rows, fake in share(trainer, gan, n=2_500):
             yield from zip(rows.tolist(), fake.images, strict=True)
 
     alone = dict(made_by(0, of=1))
@@ -89,7 +89,9 @@ def test_more_than_the_real_triples_are_refused(typed: Compose) -> None:
         train(typed(*TINY, "callbacks.quality.n=257"))
 
 
-def test_other_data_have_no_modes(typed: Compose, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        train(typed(*BARS, "callbacks=modes", "trainer.max_steps=1", "ignore_warnings=true"))
-    assert "val/modes is not measured: only datamodule=stacked_mnist has modes" in caplog.text
+def test_the_data_set_alone_is_enough(typed: Compose) -> None:
+    cfg = typed("experiment=train_mnist_gan", "datamodule=stacked_mnist", "model/terms=none")
+    model, datamodule = build_model(cfg), build_datamodule(cfg)
+    assert model.n_classes == 1
+    assert datamodule.dataset.evaluation.measured == ("kl", "modes")
+    assert SampleGrid("unused", rows=2).draw(model).width == 2 * (10 * 30 + 2)

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from src.callbacks.quality import BestCheckpoint
+from src.callbacks.best_checkpoint import BestCheckpoint
 from src.configuration.prepare import compose_in
 from src.errors import InputError
 from src.generate import load_model

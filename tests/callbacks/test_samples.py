@@ -35,6 +35,6 @@ def test_classes_are_columns_where_there_are_several(
             "model=small_gan", "datamodule=synthetic", f"datamodule.dataset.n_classes={n_classes}"
         )
     )
-    picture = SampleGrid("unused", rows=4 if n_classes > 1 else 10).draw(gan)
+    picture = SampleGrid("unused", rows=rows).draw(gan)
     black = torch.zeros(rows * columns, 1, 28, 28, dtype=torch.uint8)
     assert picture.size == grid(black, columns=columns).size

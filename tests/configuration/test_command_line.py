@@ -344,7 +344,7 @@ def test_a_group_option_that_does_not_exist_is_named_with_the_nearest_and_all() 
         "logger=wandbb": "there is no logger=wandbb: did you mean wandb? choose one of comet, csv",
         "model/loss=hing": "there is no model/loss=hing: did you mean hinge? choose one of hinge",
         "experiment=train_gan.yaml": "there is no experiment=train_gan.yaml: did you mean train_",
-        "callbacks=xyzzy": "there is no callbacks=xyzzy: choose one of default, modes",
+        "callbacks=xyzzy": "there is no callbacks=xyzzy: choose one of default, none",
     }.items():
         with pytest.raises(MissingConfigException) as caught:
             composed(translate([typed]))

@@ -112,7 +112,7 @@ def test_real_images_judged_as_generated_score_the_floor(
 
 
 def test_classifiers_learn_as_much_from_as_many(real: Real, fresh: list[Judged]) -> None:
-    rows = [{"cas": real.cas(drawn(judged, MANY), seed=0)} for judged in fresh]
+    rows = [{"cas": real.cas(drawn(judged, MANY).data, seed=0)} for judged in fresh]
     require_within_error(rows, {"cas": real.cas_floor(MANY, seed=0)})
 
 
@@ -120,7 +120,7 @@ def test_classifiers_learn_as_much_from_as_many(real: Real, fresh: list[Judged])
 def test_so_do_the_three_that_are_measured_while_training(
     real: Real, fresh: list[Judged], counts: Tensor
 ) -> None:
-    train = Labelled(*real.train[:2])
+    train = real.train.data
     size = len(rows_like(train.labels, counts))
     rows = [quick(drawn(judged, counts), real.val, size=size) for judged in fresh]
     require_within_error(

@@ -10,8 +10,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from src.images import grid
-from src.metrics.judges import Judged
+from src.images import Labelled, grid
+from src.metrics.judges import Judged, Opinion
 from src.metrics.neighbours import Nearest
 from src.metrics.panel import METRICS, Metric
 from src.reports.figures import (
@@ -34,7 +34,8 @@ def fake() -> Judged:
     """Every image is filled with its own number; confidence falls with it."""
     images = torch.arange(N, dtype=torch.uint8).view(N, 1, 1, 1).expand(N, 1, 2, 2)
     labels = torch.arange(N) % 3
-    return Judged(images, labels, torch.zeros(N, 64), labels, 1 - torch.arange(N) / N)
+    opinion = Opinion(torch.zeros(N, 64), labels, 1 - torch.arange(N) / N)
+    return Judged(Labelled(images, labels), opinion)
 
 
 def numbers(images: torch.Tensor) -> list[int]:

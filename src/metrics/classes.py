@@ -1,0 +1,158 @@
+"""The evaluation of labelled classes: the quality panel."""
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import mean, stdev
+from time import perf_counter
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from src.errors import InputError
+from src.images import Labelled
+from src.metrics.cache import Row, Tensors, md5_of_data
+from src.metrics.evaluation import Findings, RealData
+from src.metrics.footing import count_classes, rows_like
+from src.metrics.judges import (
+    Judged,
+    Judges,
+    NoJudgesError,
+    Opinion,
+    doubt_of_split,
+    load_judges,
+)
+from src.metrics.neighbours import Nearest
+from src.metrics.panel import accuracy_per_class, confusion, quick, require_enough
+from src.metrics.real import Real, judge_real, quick_floor, read_once
+from src.networks.classifier import Classifier
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassFindings(Findings):
+    """With the images, and where the nearest training images are."""
+
+    fake: Judged
+    train: Tensor
+    nearest: Nearest  # in pixels, of the first images among ``train``
+
+
+class ClassEvaluation:
+    """Compares features, labels and neighbours, against the validation part while training."""
+
+    measured: ClassVar[tuple[str, ...]] = ("fid_cnn", "label_accuracy", "coverage")
+
+    def __init__(self, real: RealData, *, data_dir: Path, device: str) -> None:
+        self.real, self.data_dir, self.device = real, data_dir, device
+        self.folder = data_dir / "judged"
+
+    @cached_property
+    def judges(self) -> Judges:
+        return load_judges(
+            self.real.name,
+            n_classes=self.real.n_classes,
+            channels=self.real.channels,
+            data_dir=self.data_dir,
+            device=self.device,
+        )
+
+    def doubt(self) -> str | None:
+        return doubt_of_split(self.judges, md5_of_data(self.real.train))
+
+    def require_quick(self, n: int) -> None:
+        require_enough_real(self.real)
+        if n <= Classifier.n_features:
+            least = Classifier.n_features + 1
+            raise InputError(
+                f"callbacks.quality.n={n} is too few for Frechet distances in "
+                f"{Classifier.n_features} features: give at least {least}, as in "
+                "callbacks.quality.n=10_000"
+            )
+        _ = self.judges
+
+    def unread(self, n: int) -> Tensors:
+        features, predictions = torch.zeros(n, self.judges.features.n_features), torch.zeros(n)
+        return Opinion(features, predictions.long(), torch.zeros(n))._asdict()
+
+    def read(self, data: Labelled) -> Tensors:
+        return self.judges.read(data).opinion._asdict()
+
+    def quick(self, labels: Tensor, seen: Tensors) -> Row:
+        fake = Judged(Labelled(torch.empty(len(labels), 0), labels), Opinion(**seen))
+        train, part, folder = self.real.train, self.real.val, self.folder
+        val = read_once(self.judges, part, md5=md5_of_data(part), folder=folder)
+        counts = count_classes(labels, n_classes=self.real.n_classes)
+        floor = quick_floor(self.judges, train, val, counts=counts, folder=folder)
+        row = quick(fake, val, size=len(rows_like(train.labels, counts)))
+        return row | {f"real_{name}": value for name, value in floor.items()}
+
+    def labels(self, n: int) -> Tensor:
+        return torch.arange(n * self.real.n_classes) % self.real.n_classes
+
+    def require_full(self, labels: Tensor, *, what: str) -> None:
+        n_classes = self.real.n_classes
+        require_enough(self.real.test.labels, n_classes=n_classes, what="the test split")
+        _ = self.judges
+        require_enough(labels, n_classes=n_classes, what=what)
+
+    def full(self, images: Labelled, *, cas_seeds: int) -> Findings:
+        log.info("reading real images, which takes a minute or two and is then remembered")
+        parts = {"train": self.real.train, "val": self.real.val, "test": self.real.test}
+        real = judge_real(self.judges, **parts, folder=self.folder)
+        counts = count_classes(images.labels, n_classes=real.n_classes)
+        real.require_enough(counts)
+        fake = self.judges.read(images)
+        log.info("measuring")
+        found = real.neighbours(fake)
+        rows = {
+            "generated": real.measure(fake, found),
+            "real": real.floor(counts),
+            "noise": real.ceiling(counts),
+        }
+        panel_done = perf_counter()
+        add_cas(rows, real, images, n_seeds=cas_seeds)
+        details = {
+            "n_real": real.sizes(counts)._asdict(),
+            "cas_seeds": cas_seeds,
+            "label_accuracy_per_class": accuracy_per_class(fake),
+            "confusion": confusion(fake, n_classes=real.n_classes).tolist(),
+        }
+        return ClassFindings(
+            rows=rows, md5s=real.md5s, details=details, cas_seconds=perf_counter() - panel_done,
+            fake=fake, train=real.train.images, nearest=found["pixels"],
+        )  # fmt: skip
+
+
+def require_enough_real(real: RealData) -> None:
+    """Refuse a training or validation part with too few images, or none of some class."""
+    least = Classifier.n_features + 1
+    for name, part in {"training": real.train, "validation": real.val}.items():
+        if len(part.labels) < least:
+            raise NoJudgesError(
+                f"{len(part.labels)} {name} images are too few for Frechet distances: type at "
+                f"least {least} in datamodule.train_val_test_split"
+            )
+        counts = count_classes(part.labels, n_classes=real.n_classes)
+        if not counts.all():
+            raise NoJudgesError(f"there is no {name} image of class {int(counts.argmin())}")
+
+
+def add_cas(rows: dict[str, Row], real: Real, images: Labelled, *, n_seeds: int) -> None:
+    """Its mean over classifier seeds; the noise, which teaches nothing, gets one seed."""
+    if n_seeds == 0:
+        return
+    counts = count_classes(images.labels, n_classes=real.n_classes)
+    log.info(f"cas: training {n_seeds} classifiers on the images, and on real ones if new")
+    scores = {
+        "generated": [real.cas(images, seed=seed) for seed in range(n_seeds)],
+        "real": [real.cas_floor(counts, seed=seed) for seed in range(n_seeds)],
+        "noise": [real.cas_ceiling(counts, seed=0)],
+    }
+    for name, values in scores.items():
+        rows[name]["cas"] = mean(values)
+        if len(values) > 1:
+            rows[name]["cas_standard_deviation"] = stdev(values)

@@ -1,0 +1,85 @@
+"""What every way of judging images offers; a data set names the one that suits it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor
+
+from src.images import Labelled
+from src.metrics.cache import Row, Tensors
+from src.metrics.judges import Judges
+
+
+@dataclass(frozen=True)
+class RealData:
+    """A data set's real images: what generated ones are judged against."""
+
+    name: str
+    channels: int
+    n_classes: int
+    train: Labelled
+    val: Labelled
+    test: Labelled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What a report says; subclasses add what its picture shows."""
+
+    rows: dict[str, Row]  # "generated", "real" and "noise"
+    md5s: dict[str, str]  # of the real parts
+    details: dict[str, Any] = field(default_factory=dict)
+    cas_seconds: float = 0.0
+
+
+class Evaluation(Protocol):
+    """Measures generated images beside real ones: ``quick`` while training, ``full`` to report.
+
+    Judges are loaded when they are first needed.
+    """
+
+    measured: ClassVar[tuple[str, ...]]  # by ``quick``; a best checkpoint has the lowest first one
+
+    def __init__(self, real: RealData, *, data_dir: Path, device: str) -> None: ...
+
+    @property
+    def judges(self) -> Judges: ...
+
+    def doubt(self) -> str | None:
+        """Why its numbers may mislead, if they may."""
+
+    def require_quick(self, n: int) -> None:
+        """Load what ``quick`` needs for ``n`` images.
+
+        Raises:
+            NoJudgesError: if these data cannot be measured while training.
+            InputError: if ``n`` images cannot.
+        """
+
+    def unread(self, n: int) -> Tensors:
+        """Zeros in place of what ``read`` gives for ``n`` images."""
+
+    def read(self, data: Labelled) -> Tensors:
+        """What is seen in each image: named tensors (N, ...), from any part of the images."""
+
+    def quick(self, labels: Tensor, seen: Tensors) -> Row:
+        """What is ``measured``, and the same of real images as ``real_...``.
+
+        Args:
+            labels: of all images, (N,), the classes in turn.
+            seen: what ``read`` gives for them.
+        """
+
+    def labels(self, n: int) -> Tensor:
+        """Those to generate for a report, ``n`` of each class where there are several."""
+
+    def require_full(self, labels: Tensor, *, what: str) -> None:
+        """Load what ``full`` needs for images of ``labels``.
+
+        Raises:
+            InputError: naming ``what`` has the labels, if they or the real images are too few.
+        """
+
+    def full(self, images: Labelled, *, cas_seeds: int) -> Findings:
+        """Every metric, with the classes of ``images`` in turn."""
