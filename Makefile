@@ -1,4 +1,4 @@
-# make train | make speedrun | make test | make check; a second call starts at once
+# make train | make speedrun | make quick | make test | make check; a second call starts at once
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -7,6 +7,9 @@ train: .venv/installed
 
 speedrun: .venv/installed
 	$(BIN)/python benchmarks/speedrun.py
+
+quick: .venv/installed
+	$(BIN)/python -m pytest -m "not slow and not network"
 
 test: .venv/installed
 	$(BIN)/python -m pytest
@@ -28,4 +31,4 @@ check: .venv/installed-dev
 	$(BIN)/python -m pip install -r requirements-dev.txt
 	touch $@
 
-.PHONY: train speedrun test check
+.PHONY: train speedrun quick test check

@@ -18,6 +18,13 @@ from tests.toys import BARS, Compose
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Judges take seconds to learn: a test that needs them is slow, whatever it does itself."""
+    for item in items:
+        if "judged_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def typed(tmp_path: Path) -> Compose:
     """``typed("seed=7", ...)`` is the config of ``python run.py seed=7 ...``."""

@@ -127,6 +127,7 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_each_experiment_builds_and_generates_digits(typed: Compose, experiment: str) -> None:
     cfg = typed(f"experiment={experiment}")
@@ -137,6 +138,7 @@ def test_each_experiment_builds_and_generates_digits(typed: Compose, experiment:
     assert images.dtype == torch.uint8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", options("model/loss"))
 @pytest.mark.parametrize("penalties", ["none", "[r1,r2]", "r1_r2", "[fd_r1,fd_r2]", "wgan_gp"])
 def test_each_objective_builds(typed: Compose, loss: str, penalties: str) -> None:

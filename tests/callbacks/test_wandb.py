@@ -104,6 +104,7 @@ def records(folder: Path, kind: str) -> list[dict]:
     return [record for record in map(json.loads, lines) if record.get("type") == kind]
 
 
+@pytest.mark.slow
 def test_an_offline_run_holds_everything_in_its_folder(tmp_path: Path, home: Path) -> None:
     run = tmp_path / "run"
     fit(run, open_wandb(save_dir=str(run), offline=True))

@@ -211,6 +211,7 @@ def test_a_name_that_nobody_knows_is_unreachable() -> None:
     assert unreachable("http://nowhere.invalid/graphql", timeout_s=5)
 
 
+@pytest.mark.slow
 def test_it_never_prompts_on_a_terminal(tmp_path: Path) -> None:
     folder = str(tmp_path / "run")
     code = "from src.loggers.wandb import open_wandb as open;"

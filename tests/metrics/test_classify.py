@@ -1,5 +1,6 @@
 """Training the small classifier: repeatable, shifted as said, and a fair score."""
 
+import pytest
 import torch
 
 from src.images import Labelled
@@ -34,6 +35,7 @@ def test_equal_seeds_give_equal_weights_and_leave_the_random_state() -> None:
     assert not torch.equal(first.head.weight, other.head.weight)
 
 
+@pytest.mark.slow
 def test_it_learns_what_is_easy_and_is_scored_on_other_images() -> None:
     train, test = halves(768), halves(100)
     assert classification_accuracy_score(train, test, n_classes=2, seed=0) > 0.99
@@ -41,6 +43,7 @@ def test_it_learns_what_is_easy_and_is_scored_on_other_images() -> None:
     assert classification_accuracy_score(swapped, test, n_classes=2, seed=0) < 0.01
 
 
+@pytest.mark.slow
 def test_images_that_carry_no_label_teach_nothing() -> None:
     parts = bars(seed=0).parts
     noise = torch.randint(256, parts["train"].images.shape, dtype=torch.uint8)
