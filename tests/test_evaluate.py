@@ -262,5 +262,7 @@ def test_a_file_of_stacked_digits_scores_as_the_checkpoint_does(
         if n == N_STACKED:
             assert report_on(tmp_path, stacked, *file)["rows"] == of_run
         else:
-            with pytest.raises(InputError, match="257 images, which do not compare with 256 training tri"):
+            with pytest.raises(
+                InputError, match="257 images, which do not compare with 256 training tri"
+            ):
                 report_on(tmp_path, stacked, *file)
