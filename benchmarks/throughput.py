@@ -53,7 +53,7 @@ from src.models.gan.losses import Logits
 from src.models.gan.model import ConditionalGAN
 from src.models.gan.penalties import ZeroCentered, ZeroCenteredPair
 from src.models.gan.scores import Scored, score
-from src.networks import conditioning, dcgan, layers, mlp, resnet
+from src.networks import conditioning, layers
 from src.networks.facts import frozen
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -202,9 +202,7 @@ TORCHS_OWN: list[tuple[Any, str, Any]] = [
     (layers.FromImages, "forward", nn.Conv2d.forward),
     (layers.ToImages, "forward", nn.ConvTranspose2d.forward),
     (layers.Pointwise, "forward", convolve),
-    (mlp.Dropout, "forward", nn.Dropout.forward),
-    (dcgan, "leaky", lambda x: F.leaky_relu(x, 0.2)),
-    (resnet, "leaky", lambda x: F.leaky_relu(x, 0.2)),
+    (layers.Dropout, "forward", nn.Dropout.forward),
     (conditioning.Projection, "classify", project),
 ]
 

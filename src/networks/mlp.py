@@ -1,27 +1,16 @@
 """The historical fully connected pair; labels enter by concatenated embeddings."""
 
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
+
+from src.networks.layers import Dropout
 
 
 def leaky() -> nn.Module:
     return nn.LeakyReLU(0.2, inplace=True)
-
-
-class Dropout(nn.Dropout):
-    """Torch's, in 0.6 of its time on a CPU: a mask drawn as 31 bits for each element."""
-
-    @override
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.device.type != "cpu":
-            return super().forward(x)
-        keep = 1 - self.p
-        bits = torch.empty(x.shape, dtype=torch.int32).random_()  # uniform in [0, 2^31)
-        return x * (bits < int(keep * 2**31)).to(x.dtype).mul_(1 / keep)
 
 
 class Generator(nn.Module):
@@ -59,19 +48,5 @@ class Discriminator(nn.Module):
 
     @override
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        # On [images, embeddings], in two parts, since real images need no gradient.
-        weight, bias = self.first.weight, self.first.bias
-        n_pixels = images[0].numel()
-        by_class = F.linear(self.label_embedding.weight, weight[:, n_pixels:], bias)  # (K, 512)
-        x = F.linear(images.flatten(1), weight[:, :n_pixels])  # (N, 512)
-        # Not by_class[labels], whose backward adds in any order on several threads.
-        x = x + F.embedding(labels, by_class)
-        for layer in islice(self.model, 1, None):
-            x = layer(x)
-        return x.squeeze(1)  # (N,)
-
-    @property
-    def first(self) -> nn.Linear:
-        layer = self.model[0]
-        assert isinstance(layer, nn.Linear)
-        return layer
+        x = torch.cat([images.flatten(1), self.label_embedding(labels)], dim=1)  # (N, C*S*S + K)
+        return self.model(x).squeeze(1)  # (N,)

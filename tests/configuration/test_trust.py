@@ -200,7 +200,7 @@ def test_parts_of_a_model_are_known(name: str) -> None:
         "src.networks.\0.x", "src.networks.mlp", "src.networks.mlp:nn.Linear",
         "src.models.gan.losses",
         "src.networks.mlp.nn.Linear", "src.networks.mlp.Tensor", "src.networks.mlp.leaky",
-        "src.networks.mlp.Generator.load_state_dict", "src.networks.layers.LeakyReLU",
+        "src.networks.mlp.Generator.load_state_dict", "src.networks.layers.leaky",
         "src.models.gan.losses.dataclass", "src.models.gan.losses.F.relu",
         "src.models.gan.losses.Tensor",
         "src.models.gan.terms.FeatureMatching.generator", "src.datamodules.mnist.fetch",

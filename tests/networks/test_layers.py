@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.errors import InputError
-from src.networks.layers import FromImages, Pointwise, ToImages, leaky, quarter
+from src.networks.layers import FromImages, Pointwise, ToImages, quarter
 
 
 def derivatives(function: Callable[[Tensor], Tensor], x: Tensor, *weights: Tensor) -> list[Tensor]:
@@ -56,24 +56,6 @@ def test_pointwise_is_a_convolution_of_one_pixel() -> None:
             lambda x: F.conv2d(x, layer.weight[:, :, None, None], layer.bias), x, layer.weight
         ),
     )
-
-
-def test_leaky_is_torchs() -> None:
-    x = torch.randn(40, dtype=torch.float64)
-    weight = torch.randn(40, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(
-        derivatives(lambda x: leaky(x * weight), x, weight),
-        derivatives(lambda x: F.leaky_relu(x * weight, 0.2), x, weight),
-    )
-    assert torch.equal(leaky(x), F.leaky_relu(x, 0.2))
-
-
-@pytest.mark.parametrize(
-    "layer", [Pointwise(3, 8), FromImages(3, 8, kernel_size=4, stride=2, padding=1)]
-)
-def test_activations_are_channels_last(layer: nn.Module) -> None:
-    x = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
-    assert layer(x).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_side_that_cannot_be_halved_twice_is_refused() -> None:

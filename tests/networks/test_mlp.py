@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.networks.mlp import Discriminator, Dropout, Generator
+from src.networks.layers import Dropout
+from src.networks.mlp import Discriminator, Generator
 from tests.networks.slopes import influences
 
 K, Z = 10, 100
