@@ -142,18 +142,18 @@ def hashes(values: Iterable[str]) -> str:
 
 def table(groups: Sequence[Sequence[Run]]) -> Table:
     """Metrics down, experiments across; mean and standard deviation over seeds."""
-    panel = Table()
-    panel.add_column("")
+    sheet = Table()
+    sheet.add_column("")
     for group in groups:
         seeds = f"\n{len(group)} runs" if len(group) > 1 else ""
-        panel.add_column(f"{group[0].name}{seeds}", justify="right")
-    floor = next((run.report for group in groups for run in group if run.report), None)
-    panel.add_column("real (floor)", justify="right")
+        sheet.add_column(f"{group[0].name}{seeds}", justify="right")
+    evaluated = next((run.report for group in groups for run in group if run.report), None)
+    sheet.add_column("real (floor)", justify="right")
     for name, metric in METRICS.items():
         cells = [summary(values(group, name), metric.digits, of=len(group)) for group in groups]
         if any(cells):
-            real = floor["rows"]["real"].get(name) if floor else None
-            panel.add_row(
+            real = evaluated["rows"]["real"].get(name) if evaluated else None
+            sheet.add_row(
                 metric.title, *cells, summary([] if real is None else [real], metric.digits)
             )
     for name, title in {"seconds": "seconds of training", "images": "images seen"}.items():
@@ -161,8 +161,8 @@ def table(groups: Sequence[Sequence[Run]]) -> Table:
             summary([run.curve[-1][name] for run in group if run.curve], 0) for group in groups
         ]
         if any(cells):
-            panel.add_row(title, *cells)
-    return panel
+            sheet.add_row(title, *cells)
+    return sheet
 
 
 def values(group: Sequence[Run], name: str) -> list[float]:

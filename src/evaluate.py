@@ -136,9 +136,9 @@ def named_by(datamodule: dict[str, Any]) -> str:
 
 def versions() -> dict[str, str]:
     """Of the code, as git knows it, and of torch."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
-        code = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        code = subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         code = "unknown"
     return {"code": code, "torch": torch.__version__}
@@ -155,15 +155,15 @@ def title(report: dict[str, Any]) -> str:
 def table(report: dict[str, Any]) -> Table:
     """Metrics down, the generated images between real ones and noise across."""
     rows = report["rows"]
-    panel = Table("", title=title(report))
+    sheet = Table("", title=title(report))
     for heading in ROWS.values():
-        panel.add_column(heading, justify="right")
-    panel.add_column("better")
+        sheet.add_column(heading, justify="right")
+    sheet.add_column("better")
     for name, metric in METRICS.items():
         if name in rows["generated"]:
             cells = [cell(rows[row], name, metric.digits) for row in ROWS]
-            panel.add_row(metric.title, *cells, metric.better)
-    return panel
+            sheet.add_row(metric.title, *cells, metric.better)
+    return sheet
 
 
 def cell(row: Row, name: str, digits: int) -> str:

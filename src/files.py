@@ -18,12 +18,12 @@ def write_through(path: Path, content: bytes) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Readers see the old file or the whole new one, also after a crash."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        write_through(partial, content)
-        partial.replace(path)
+        write_through(unfinished, content)
+        unfinished.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 @contextmanager

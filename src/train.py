@@ -55,7 +55,7 @@ def train(cfg: DictConfig) -> float | None:
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         more = [*reached(trainer, done_by(trainer))]
         show(report(Path(cfg.run_dir), metrics, model, more=more))
-    return None if trainer.fast_dev_run else read(metrics, cfg.optimized_metric)  # type: ignore[attr-defined]
+    return None if trainer.fast_dev_run else to_optimize(metrics, cfg.optimized_metric)  # type: ignore[attr-defined]
 
 
 def claim(cfg: DictConfig, *, starts_from: Path | None) -> None:
@@ -153,15 +153,15 @@ def say_what_ends_early(cfg: DictConfig, trainer: pl.Trainer, done: Done | None)
 def last_measured(trainer: pl.Trainer) -> dict[str, Any]:
     """Losses and quality, also when a resumed run had no epoch left to train."""
     metrics: dict[str, Any] = {}
-    for each in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(each, LossRecord) and each.history:
-            metrics |= each.history[-1]
-        elif isinstance(each, Quality):
-            metrics |= each.latest
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, LossRecord) and callback.history:
+            metrics |= callback.history[-1]
+        elif isinstance(callback, Quality):
+            metrics |= callback.latest
     return metrics
 
 
-def read(metrics: dict[str, Any], name: str | None) -> float | None:
+def to_optimize(metrics: dict[str, Any], name: str | None) -> float | None:
     if name is None:
         return None
     if name not in metrics:

@@ -24,7 +24,7 @@ def train_judge(cfg: DictConfig) -> None:
     device, datamodule = choose_device(cfg), ready_data(cfg)
     folder = Path(cfg.data_dir) / "judges"
     made = {
-        role: train_one(datamodule, role, seed=cfg.seed + i, device=device, command=command())
+        role: train_one(datamodule, role, seed=cfg.seed + i, device=device, command=as_typed())
         for i, role in enumerate(ROLES)
     }
     save_judges(folder, datamodule.dataset.name, made)
@@ -61,5 +61,5 @@ def train_one(
     return content, record
 
 
-def command() -> str:
+def as_typed() -> str:
     return shlex.join(["python", "run.py", *options_as_typed()])

@@ -60,11 +60,11 @@ def build_model(cfg: DictConfig) -> GenerativeModel:
     family = find_family(plain(cfg)["model"])
     parts = {key: node for key, node in cfg.model.items() if key in signature(family).parameters}
     model = family(**make(OmegaConf.create(parts)), seed=cfg.seed)
-    model.save_hyperparameters(plain(cfg) | size(model))
+    model.save_hyperparameters(plain(cfg) | count_weights(model))
     return model
 
 
-def size(model: GenerativeModel) -> dict[str, int]:
+def count_weights(model: GenerativeModel) -> dict[str, int]:
     """How many weights there are, and how many of them are trained."""
     total = sum(weight.numel() for weight in model.parameters())
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
@@ -107,27 +107,28 @@ def ready_data(cfg: DictConfig) -> InMemoryDataModule:
 def build_callbacks(cfg: DictConfig, *, bar: bool) -> list[Callback]:
     """Those that every run has, then those of the ``callbacks`` group."""
     run_dir = Path(cfg.run_dir)
-    record = LossRecord(run_dir)
-    always = [record, make_progress(record, bar=bar), StopOnSignal(run_dir)]
+    losses = LossRecord(run_dir)
+    always = [losses, make_progress(losses, bar=bar), StopOnSignal(run_dir)]
     return [*always, *map(make, cfg.callbacks.values())]
 
 
 def require_workable(callbacks: Sequence[Callback]) -> None:
     """Refuse what Lightning would only refuse in the first epoch."""
     rare = {
-        f"val/{name}": each.every_n_epochs
-        for each in callbacks
-        if isinstance(each, Quality) and each.every_n_epochs > 1
+        f"val/{name}": callback.every_n_epochs
+        for callback in callbacks
+        if isinstance(callback, Quality) and callback.every_n_epochs > 1
         for name in METRICS
     }
-    for each in callbacks:
-        if isinstance(each, EarlyStopping) and each.strict and each.monitor in rare:
+    for callback in callbacks:
+        metric = callback.monitor if isinstance(callback, EarlyStopping) and callback.strict else ""
+        if metric in rare:
             raise InputError(
-                f"EarlyStopping looks for {each.monitor} in every epoch, but it is measured in one "
-                f"of {rare[each.monitor]}: type callbacks.quality.every_n_epochs=1, or, with the "
+                f"EarlyStopping looks for {metric} in every epoch, but it is measured in one "
+                f"of {rare[metric]}: type callbacks.quality.every_n_epochs=1, or, with the "
                 "options of EarlyStopping, strict: false"
             )
-        if isinstance(each, GradientAccumulationScheduler):
+        if isinstance(callback, GradientAccumulationScheduler):
             raise InputError(
                 "GradientAccumulationScheduler does not work with two players, each of which steps "
                 "on every batch: leave it out, and type a larger datamodule.batch_size"
@@ -143,7 +144,7 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
     arguments.setdefault("enable_progress_bar", sys.stdout.isatty())
     callbacks = build_callbacks(cfg, bar=arguments["enable_progress_bar"])
     require_workable(callbacks)
-    saves = any(isinstance(each, ModelCheckpoint) for each in callbacks)
+    saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
     defaults: dict[str, Any] = {"enable_checkpointing": saves, "plugins": [AtomicCheckpointIO()]}
     return new_trainer(defaults | arguments, callbacks=callbacks, logger=build_loggers(cfg))
 

@@ -61,16 +61,16 @@ def translate_one(argument: str) -> str:
         return f"{key}=none"
     if group in ("experiment", "hparams_search"):
         return ""
-    raise InputError(f"{argument} leaves nothing to run with: choose one of {options(group)}")
+    raise InputError(f"{argument} leaves nothing to run with: choose one of {choices(group)}")
 
 
-def options(group: str) -> str:
+def choices(group: str) -> str:
     return ", ".join(sorted(path.stem for path in (CONFIGS / group).glob("*.yaml")))
 
 
 def typed(key: str, arguments: Sequence[str]) -> str | None:
     """The last value given to ``key``, without quotes; None for none, and for null."""
-    values = [value for name, _, value in (each.partition("=") for each in arguments)
+    values = [value for name, _, value in (argument.partition("=") for argument in arguments)
               if name.lstrip("+") == key]  # fmt: skip
     value = unquoted(values[-1]) if values else "null"
     return None if value == "null" else value
@@ -94,9 +94,9 @@ def resume(arguments: Sequence[str]) -> list[str]:
     kept = [line for line in recorded if not is_resume(line)]
     require_own_record(kept, rest=rest, run=run)
     # A job of a search goes on alone.
-    hydra = [f"hydra.run.dir={quoted(run)}", "hydra.mode=RUN", RESUMED]
+    in_its_folder = [f"hydra.run.dir={quoted(run)}", "hydra.mode=RUN", RESUMED]
     # What follows ``resume`` was typed, and may name what a record may not (see prepare.py).
-    return [*kept, f"++resume={quoted(run)}", *rest, *hydra]
+    return [*kept, f"++resume={quoted(run)}", *rest, *in_its_folder]
 
 
 def require_own_record(recorded: Sequence[str], *, rest: Sequence[str], run: Path) -> None:
@@ -191,7 +191,7 @@ def sentence(error: Exception) -> str:
     match error:
         case MissingConfigException(missing_cfg_file=str(name)) if "/" in name:
             group, _, choice = name.rpartition("/")
-            known = options(group)
+            known = choices(group)
             nearest = get_close_matches(Path(choice).stem, known.split(", "), n=1, cutoff=0.5)
             guess = f"did you mean {nearest[0]}? " if nearest else ""
             return f"there is no {group}={choice}: {guess}choose one of {known}"

@@ -110,9 +110,9 @@ def options_as_typed() -> list[str]:
 
 def make_fast(cfg: DictConfig) -> None:
     """One batch of everything in this process, for a look at whether it runs."""
-    quick = {
+    one_batch = {
         "trainer": {"fast_dev_run": cfg.trainer.get("fast_dev_run") or True, "gpus": 0},
         "datamodule": {"num_workers": 0, "pin_memory": False},
     }
     OmegaConf.set_struct(cfg, False)
-    cfg.merge_with(quick)
+    cfg.merge_with(one_batch)

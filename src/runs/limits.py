@@ -41,14 +41,14 @@ def done_by(trainer: pl.Trainer) -> Done:
 def timers(trainer: pl.Trainer) -> list[Timer]:
     """Of ``max_time`` or of the callbacks, with a duration."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    found = [each for each in callbacks if isinstance(each, Timer)]
+    found = [callback for callback in callbacks if isinstance(callback, Timer)]
     return [timer for timer in found if timer.time_remaining() is not None]
 
 
 def unforeseen(trainer: pl.Trainer) -> list[str]:
     """What may end training at a time that nobody knows before."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    stops = any(isinstance(each, EarlyStopping) for each in callbacks)
+    stops = any(isinstance(callback, EarlyStopping) for callback in callbacks)
     return ["trainer.max_time"] * bool(timers(trainer)) + ["EarlyStopping"] * stops
 
 
