@@ -15,7 +15,8 @@ from src.configuration.command_line import (
 
 @hydra.main(config_path="configs", config_name="config", version_base="1.3")
 def run(cfg: DictConfig) -> float | None:
-    """Call the task that the configuration names; seconds of imports are spent only here."""
+    """Call the task that ``cfg.task`` names, and return its metric for a search, if any."""
+    # Here, because these imports take seconds that --help and mistakes in options can spare.
     from src.compare import compare
     from src.configuration.prepare import prepare
     from src.evaluate import evaluate

@@ -1,4 +1,4 @@
-"""Several runs side by side."""
+"""Compare several runs side by side: one table, and one picture of their curves."""
 
 import csv
 import hashlib
@@ -27,12 +27,12 @@ APART = "seed", *PLACES, "resume", "logger", "print_config"
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder's, or an evaluation folder's, newest evaluation and its curve."""
+    """The newest evaluation in a run folder or an evaluation folder, and the curve there."""
 
-    name: str
+    name: str  # its folder
     experiment: str  # equal for runs that differ by seed alone
-    report: dict[str, Any] | None
-    curve: Curve
+    report: dict[str, Any] | None  # None if it was never evaluated
+    curve: Curve  # empty without quality.csv
 
 
 def compare(cfg: DictConfig) -> None:
@@ -53,6 +53,7 @@ def compare(cfg: DictConfig) -> None:
 
 
 def read_runs(names: Sequence[str]) -> list[Run]:
+    """Read the runs in the folders ``names``, of which there must be two or more, all different."""
     if len(names) < 2:
         raise InputError(f"runs={list(names)} is too few to compare: type runs=[FOLDER,FOLDER]")
     if len({Path(name).absolute() for name in names}) < len(names):
@@ -63,7 +64,11 @@ def read_runs(names: Sequence[str]) -> list[Run]:
 
 
 def read_run(folder: Path) -> Run:
-    """From a run folder, or from one that task=evaluate wrote for samples from elsewhere."""
+    """Read a run folder, or a folder that task=evaluate wrote for samples from elsewhere.
+
+    Raises:
+        InputError: if it holds neither an evaluation nor a curve, or a broken evaluation.
+    """
     if not folder.is_dir():
         raise InputError(f"runs: {folder} is not a folder: name run folders, as in logs/runs/...")
     files = [folder / name for name in ("evaluation.json", "metrics.json")]
@@ -97,7 +102,7 @@ def read_curve(path: Path) -> Curve:
 
 
 def experiment_of(folder: Path) -> str:
-    """A hash of the run's options without its seed and folders; its name where there are none."""
+    """Hash a run's options without seed and folders; without a record, its folder stands for it."""
     path = folder / "config.yaml"
     if not path.is_file():
         return str(folder)
@@ -108,7 +113,7 @@ def experiment_of(folder: Path) -> str:
 
 
 def without_places(node: Any, places: tuple[str, ...]) -> Any:
-    """Without what may differ, and with every path below one of ``places`` emptied."""
+    """Copy a configuration without what may differ, and with each path in ``places`` emptied."""
     if isinstance(node, Mapping):
         rest = {key: value for key, value in node.items() if key not in APART}
         return {key: without_places(value, places) for key, value in rest.items()}
@@ -129,6 +134,7 @@ def require_comparable(runs: Sequence[Run]) -> None:
 
 
 def meaning(report: Mapping[str, Any]) -> str:
+    """Describe all on which the numbers of a report depend, apart from the images themselves."""
     data = hashes(report["data"]["md5"].values())
     judges = hashes(judge["sha256"] for judge in report["judges"].values())
     counts = report["class_counts"]
@@ -141,7 +147,7 @@ def hashes(values: Iterable[str]) -> str:
 
 
 def table(groups: Sequence[Sequence[Run]]) -> Table:
-    """Metrics down, experiments across; mean and standard deviation over seeds."""
+    """Lay metrics out down and experiments across, each with mean and deviation over its runs."""
     sheet = Table()
     sheet.add_column("")
     for group in groups:
@@ -166,12 +172,13 @@ def table(groups: Sequence[Sequence[Run]]) -> Table:
 
 
 def values(group: Sequence[Run], name: str) -> list[float]:
+    """What the runs of a group score on the metric ``name``, leaving out those without it."""
     rows = [run.report["rows"]["generated"] for run in group if run.report is not None]
     return [row[name] for row in rows if name in row]
 
 
 def summary(numbers: Sequence[float], digits: int, *, of: int = 1) -> str:
-    """Mean, standard deviation where there are several, and how many if some are missing."""
+    """Write a mean, the standard deviation if it can be had, and how many if fewer than ``of``."""
     if not numbers:
         return ""
     spread = f" ± {stdev(numbers):,.{digits}f}" if len(numbers) > 1 else ""

@@ -37,16 +37,19 @@ ROWS = {"generated": "generated", "real": "real (floor)", "noise": "noise (ceili
 
 
 class Subject(NamedTuple):
-    """What is judged, in which way, beside which data, and where it comes from."""
+    """Images to judge, the way to judge them, the data set beside them, and where they are from."""
 
     images: Labelled  # with the classes in turn
     evaluation: Evaluation
-    data: str
+    data: str  # the name of the data set
     source: dict[str, Any]
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Print the panel, and write ``metrics.json`` and ``evaluation.png``."""
+    """Judge a checkpoint or a file of samples in a table, ``metrics.json`` and ``evaluation.png``.
+
+    What is found of a checkpoint is kept in its run folder too.
+    """
     started = perf_counter()
     if (cfg.samples is None) == (cfg.ckpt is None):
         raise InputError(
@@ -80,6 +83,7 @@ def evaluate(cfg: DictConfig) -> None:
 
 
 def from_file(cfg: DictConfig) -> Subject:
+    """Read the images of ``cfg.samples`` as what is judged, beside the data of ``cfg``."""
     datamodule = ready_data(cfg)
     dataset, evaluation = datamodule.dataset, make_evaluation(cfg, datamodule)
     shape = tuple(datamodule.test_set.images.shape[1:])
@@ -91,7 +95,10 @@ def from_file(cfg: DictConfig) -> Subject:
 
 
 def from_checkpoint(cfg: DictConfig) -> Subject:
-    """As many images of each class as the evaluation wants, at ``n`` a class."""
+    """Generate images from ``cfg.ckpt`` as what is judged, beside the data that it was trained on.
+
+    The evaluation chooses their classes, given ``cfg.n``.
+    """
     path = find_checkpoint(cfg.ckpt, logs=Path(cfg.work_dir) / "logs")
     log.info(f"judging {path}")
     checkpoint = load_checkpoint(path)
@@ -114,7 +121,14 @@ def make_evaluation(cfg: DictConfig, datamodule: InMemoryDataModule) -> Evaluati
 
 
 def data_of(cfg: DictConfig, trained_on: dict[str, Any]) -> InMemoryDataModule:
-    """The data that a checkpoint was trained on, from this machine's ``data_dir``."""
+    """Ready the data that a checkpoint was trained on, from this machine's ``cfg.data_dir``.
+
+    Args:
+        trained_on: the ``datamodule`` group that the checkpoint has kept.
+
+    Raises:
+        InputError: if another data set was chosen on the command line.
+    """
     check_saved_data(trained_on, trusted=[*targets(plain(cfg)["datamodule"])])
     target, typed = (named_by(node) for node in (trained_on, plain(cfg)["datamodule"]))
     chosen = [o for o in HydraConfig.get().overrides.task if o.startswith("datamodule=")]
@@ -130,12 +144,12 @@ def data_of(cfg: DictConfig, trained_on: dict[str, Any]) -> InMemoryDataModule:
 
 
 def named_by(datamodule: dict[str, Any]) -> str:
-    """The class of the data set, or of a data module that needs none."""
+    """The ``_target_`` of the data set in a ``datamodule`` group, or of a module without one."""
     return datamodule.get("dataset", datamodule)["_target_"]
 
 
 def versions() -> dict[str, str]:
-    """Of the code, as git knows it, and of torch."""
+    """The versions of this code, as git describes it, and of torch."""
     describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         code = subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
@@ -153,7 +167,7 @@ def title(report: dict[str, Any]) -> str:
 
 
 def table(report: dict[str, Any]) -> Table:
-    """Metrics down, the generated images between real ones and noise across."""
+    """Lay metrics out down, and generated images, real ones and noise across."""
     rows = report["rows"]
     sheet = Table("", title=title(report))
     for heading in ROWS.values():
@@ -167,7 +181,7 @@ def table(report: dict[str, Any]) -> Table:
 
 
 def cell(row: Row, name: str, digits: int) -> str:
-    """The value, with its uncertainty where one was measured."""
+    """Write the metric ``name`` of a row, with its uncertainty where one was measured."""
     errors = [
         row[key] for key in (f"{name}_standard_error", f"{name}_standard_deviation") if key in row
     ]
@@ -180,7 +194,7 @@ def as_json(report: dict[str, Any]) -> bytes:
 
 
 def keep_in_run(run_dir: Path, report: dict[str, Any], picture: bytes) -> None:
-    """Keep the newest evaluation in the run folder that the checkpoint lies in.
+    """Keep an evaluation and its PNG in the run folder that the checkpoint lies in.
 
     A quick look, at fewer images or without the classifiers, does not replace a longer one at the
     same step.
@@ -195,4 +209,5 @@ def keep_in_run(run_dir: Path, report: dict[str, Any], picture: bytes) -> None:
 
 
 def size(report: dict[str, Any]) -> tuple[int, int]:
+    """How much was measured for a report: its images, then its trained classifiers."""
     return report["n"], report["cas_seeds"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def write_through(path: Path, content: bytes) -> None:
-    """Write and wait until the disk has it, so that a rename afterwards is safe from a crash."""
+    """Write ``content``, and wait until the disk has it: a rename is then safe from a crash."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -17,7 +17,7 @@ def write_through(path: Path, content: bytes) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Readers see the old file or the whole new one, also after a crash."""
+    """Replace a file, so that readers see the old or the whole new one, also after a crash."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         write_through(unfinished, content)
@@ -28,9 +28,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def alone_in(folder: Path, *, patience_s: float = 10.0) -> Iterator[None]:
-    """Wait while another process is here too: for what is read, changed and written in a moment.
+    """Have ``folder`` alone for a moment in which files are read, changed and written.
 
-    A lock that stays was left by a crash, and is ignored.
+    Waits for other processes that do so there. A lock that is still there after ``patience_s``
+    seconds was left by a crash, and is ignored.
     """
     lock, deadline = folder / "lock", time.monotonic() + patience_s
     while not is_made(partial(lock.touch, exist_ok=False)) and time.monotonic() < deadline:

@@ -34,7 +34,7 @@ def generate(cfg: DictConfig) -> None:
     folder = Path(cfg.run_dir)
     np.savez_compressed(folder / "samples.npz", images=images.numpy(), labels=labels.numpy())
     columns = min(cfg.n, 20)
-    first = images.view(-1, cfg.n, *images.shape[1:])[:, :columns].flatten(0, 1)  # of each class
+    first = images.view(-1, cfg.n, *images.shape[1:])[:, :columns].flatten(0, 1)  # of every class
     grid(first, columns=columns).save(folder / "samples.png")
     log.info(f"{len(images):,} images from {path}\nin {folder}: samples.npz, samples.png")
 
@@ -46,11 +46,14 @@ def ckpt_name(cfg: DictConfig) -> str:
 
 
 def load_model(path: Path, *, trusted: Collection[str] = ()) -> GenerativeModel:
-    """The model as it was configured and trained, for generating; no data set is needed.
+    """Build the model of a checkpoint as it was configured and trained, which needs no data set.
 
     Args:
         path: a checkpoint of task=train.
         trusted: classes from outside the project that the checkpoint may name.
+
+    Raises:
+        InputError: if the file cannot be read, names foreign classes, or does not fit its networks.
     """
     return rebuild(load_checkpoint(path), path=path, trusted=trusted)
 
@@ -58,7 +61,7 @@ def load_model(path: Path, *, trusted: Collection[str] = ()) -> GenerativeModel:
 def rebuild(
     checkpoint: dict[str, Any], *, path: Path, trusted: Collection[str] = ()
 ) -> GenerativeModel:
-    """The same from what ``path`` holds."""
+    """Build the model of a ``checkpoint`` that is read already; errors name its ``path``."""
     saved = checkpoint["hyper_parameters"]
     require_literal(saved, source=f"ckpt={path}")
     check_saved_model(saved["model"], trusted=trusted)
@@ -74,7 +77,16 @@ def rebuild(
 
 
 def choose_labels(labels: str | int | list[int], *, n: int, n_classes: int) -> Tensor:
-    """``n`` of each label, class after class, int64 (N,)."""
+    """Class indices int64 (N,): ``n`` of every class that is asked for, class after class.
+
+    Args:
+        labels: one class, a list of classes, or "all".
+        n: images of each class, at least 1.
+        n_classes: classes are 0 to below this.
+
+    Raises:
+        InputError: if a class is not among them, or no image is asked for.
+    """
     match labels:
         case int():
             classes = [labels]
@@ -94,7 +106,7 @@ def choose_labels(labels: str | int | list[int], *, n: int, n_classes: int) -> T
 
 
 def sample(model: GenerativeModel, labels: Tensor, *, seed: int) -> Iterator[Tensor]:
-    """Images in chunks; equal seeds give equal bits, and the noise is drawn on the CPU."""
+    """Yield chunks of images uint8 (N, C, H, W) for ``labels``; equal seeds give equal bits."""
     generator = torch.Generator().manual_seed(seed)
     for chunk in track(
         torch.split(labels, CHUNK), description="generating", disable=len(labels) <= CHUNK

@@ -20,19 +20,19 @@ class Labelled(NamedTuple):
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 [0, 255] to float32 [-1, 1]: the range that every network sees."""
+    """Map uint8 [0, 255] to float32 [-1, 1], the range that every network sees."""
     return images.float().div_(127.5).sub_(1.0)
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Float [-1, 1] to uint8 [0, 255]; the exact inverse of ``to_float`` on its outputs."""
+    """Map floats [-1, 1] to uint8 [0, 255]: exactly the inverse of ``to_float`` on its results."""
     return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def translated(images: Tensor, by: int, *, fill: float) -> Tensor:
-    """Each of (N, C, H, W) moved by its own whole numbers of pixels, at most ``by`` on both axes.
+    """Move every image of (N, C, H, W) by random whole pixels, at most ``by`` along each axis.
 
-    Pixels are copied exactly, what enters is ``fill``, and gradients pass back.
+    Pixels are copied exactly, those that enter are ``fill``, and gradients pass back.
     """
     count, channels, height, width = images.shape
     top, left = torch.randint(2 * by + 1, (2, count, 1, 1), device=images.device)

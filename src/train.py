@@ -35,7 +35,10 @@ log = logging.getLogger(__name__)
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Fit, then test; return the metric that a search optimizes, if one is named."""
+    """Train a model, then test it; return the metric that ``cfg.optimized_metric`` names, if any.
+
+    A run of a search whose losses diverge returns infinity, so that the others go on.
+    """
     checkpoint, done = checkpoint_to_continue(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     model, datamodule, trainer = build_model(cfg), build_datamodule(cfg), build_trainer(cfg)
@@ -59,10 +62,10 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def claim(cfg: DictConfig, *, starts_from: Path | None) -> None:
-    """Have the run folder for this run alone, with a record of its options in it."""
+    """Claim the run folder for this run alone, and record its options there."""
     options, resumes = options_as_typed(), cfg.resume is not None
     if starts_from is not None and not resumes:
-        # By its path, for ckpt=latest is soon another one.
+        # By its path, for ``ckpt=latest`` is soon another one.
         options.append(f"ckpt={quoted(starts_from.absolute())}")
     config = plain(cfg)
     claim_folder(Path(cfg.run_dir), options, config, picture=tree(config), resumes=resumes)
@@ -75,7 +78,11 @@ def fit_and_test(
     trainer: pl.Trainer,
     checkpoint: Path | None,
 ) -> dict[str, Any]:
-    """The metrics of both."""
+    """Train and, if ``cfg.test_after_training``, test; return the last metrics of both.
+
+    Raises:
+        InputError: if Lightning refuses the options, or the run folder cannot be written.
+    """
     try:
         trainer.fit(model, datamodule, ckpt_path=checkpoint, weights_only=True)
         metrics = last_measured(trainer) | trainer.callback_metrics
@@ -95,13 +102,16 @@ def fit_and_test(
 
 
 def is_of_lightning(error: Exception) -> bool:
-    """Whether Lightning has raised it, which refuses options so; a bug is raised elsewhere."""
+    """Whether Lightning itself has raised ``error``, as it does to refuse options."""
     *_, (frame, _) = walk_tb(error.__traceback__)
     return frame.f_globals["__name__"].startswith(("pytorch_lightning.", "lightning_fabric."))
 
 
 def checkpoint_to_continue(cfg: DictConfig) -> tuple[Path | None, Done | None]:
-    """The checkpoint that ``resume`` or ``ckpt`` names, checked; None starts from the beginning."""
+    """Find and check the checkpoint that ``resume`` or ``ckpt`` names, and what it has done.
+
+    Both are None for a run that starts from the beginning.
+    """
     path = Path(cfg.run_dir) / LAST
     if cfg.resume is None or not path.is_file():
         if cfg.resume is not None:
@@ -116,7 +126,7 @@ def checkpoint_to_continue(cfg: DictConfig) -> tuple[Path | None, Done | None]:
 
 
 def require_same_batches(checkpoint: dict[str, Any], cfg: DictConfig, *, path: Path) -> None:
-    """Refuse other batches in the middle of an epoch, whose place is counted in batches."""
+    """Refuse to go on with other batches in the middle of an epoch, which is counted in batches."""
     batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
     saved, now = checkpoint["hyper_parameters"], plain(cfg)
     is_open = batches["current"]["processed"] and not batches["is_last_batch"]
@@ -135,7 +145,11 @@ def what_is_a_batch(config: dict[str, Any]) -> list[Any]:
 
 
 def say_what_ends_early(cfg: DictConfig, trainer: pl.Trainer, done: Done | None) -> None:
-    """Before the start: that a limit is reached already, or may come before schedules end."""
+    """Say that a limit is reached already, or that one may come before the schedules end.
+
+    Raises:
+        InputError: if ``ckpt`` names a run that has nothing left to train.
+    """
     limits = reached(trainer, done) if done else {}
     if limits:
         options = ", and ".join(f"{option} with more than {n}" for option, n in limits.items())
@@ -151,7 +165,7 @@ def say_what_ends_early(cfg: DictConfig, trainer: pl.Trainer, done: Done | None)
 
 
 def last_measured(trainer: pl.Trainer) -> dict[str, Any]:
-    """Losses and quality, also when a resumed run had no epoch left to train."""
+    """The last losses and quality on record, also if a resumed run had no epoch left to train."""
     metrics: dict[str, Any] = {}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, LossRecord) and callback.history:
@@ -162,6 +176,7 @@ def last_measured(trainer: pl.Trainer) -> dict[str, Any]:
 
 
 def to_optimize(metrics: dict[str, Any], name: str | None) -> float | None:
+    """The metric ``name`` as a number; None if no name is given."""
     if name is None:
         return None
     if name not in metrics:
@@ -172,7 +187,11 @@ def to_optimize(metrics: dict[str, Any], name: str | None) -> float | None:
 def report(
     run_dir: Path, metrics: dict[str, Any], model: GenerativeModel, *, more: list[str]
 ) -> Panel:
-    """Where everything is, the final losses, and what to type next: ``more`` to train on."""
+    """Show the final losses of a run, where its files are, and what to type next.
+
+    Args:
+        more: the options with which the run, once resumed, trains on.
+    """
     run = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
     labels = {"labels": 5} if model.n_classes > 5 else {}
     losses = Table.grid(padding=(0, 2))

@@ -20,7 +20,7 @@ EPOCHS = 15
 
 
 def train_judge(cfg: DictConfig) -> None:
-    """Fit both on the training part only, and keep them in ``data_dir/judges``."""
+    """Train both judges on the training images alone, and keep them in ``data_dir/judges``."""
     device, datamodule = choose_device(cfg), ready_data(cfg)
     folder = Path(cfg.data_dir) / "judges"
     made = {
@@ -34,7 +34,10 @@ def train_judge(cfg: DictConfig) -> None:
 def train_one(
     datamodule: InMemoryDataModule, role: str, *, seed: int, device: str, command: str
 ) -> tuple[bytes, Record]:
-    """The packed weights; accuracies are those of the packed, rounded ones."""
+    """Train one judge, and return its packed weights and their record.
+
+    The accuracies on record are those of the packed weights, which are rounded.
+    """
     started = perf_counter()
     parts, n_classes = datamodule.parts, datamodule.dataset.n_classes
     network = train_classifier(
@@ -62,4 +65,5 @@ def train_one(
 
 
 def as_typed() -> str:
+    """The command that trains these judges again."""
     return shlex.join(["python", "run.py", *options_as_typed()])

@@ -1,4 +1,4 @@
-"""From the configuration to objects: the only caller of Hydra's ``instantiate``."""
+"""Build objects from the configuration: the only caller of Hydra's ``instantiate``."""
 
 import sys
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ PRECISIONS = "32", "32-true", "bf16", "bf16-mixed"
 
 
 def make(node: DictConfig) -> Any:
-    """Instantiate; a mistake that the object itself reports comes out as it was raised."""
+    """Build the object that ``node`` names; an ``InputError`` of its own comes out as raised."""
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as error:
@@ -53,9 +53,9 @@ def make(node: DictConfig) -> Any:
 
 
 def build_model(cfg: DictConfig) -> GenerativeModel:
-    """The model of the family that ``model._target_`` names.
+    """Build the model of the family that ``model._target_`` names.
 
-    Its hyper-parameters are the whole configuration and its size.
+    Its hyper-parameters are the whole configuration and its numbers of weights.
     """
     family = find_family(plain(cfg)["model"])
     parts = {key: node for key, node in cfg.model.items() if key in signature(family).parameters}
@@ -65,7 +65,7 @@ def build_model(cfg: DictConfig) -> GenerativeModel:
 
 
 def count_weights(model: GenerativeModel) -> dict[str, int]:
-    """How many weights there are, and how many of them are trained."""
+    """How many weights a model has, and how many of them are trained, under their logged names."""
     total = sum(weight.numel() for weight in model.parameters())
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     return {
@@ -76,7 +76,7 @@ def count_weights(model: GenerativeModel) -> dict[str, int]:
 
 
 def build_dataset(node: dict[str, Any]) -> DataSet:
-    """The data set that a checked and literal ``node`` names; nothing is fetched or read."""
+    """Build the data set that a checked and literal ``node`` names; nothing is fetched or read."""
     require_literal(node, source="datamodule.dataset")
     dataset = make(OmegaConf.create(node))
     if not isinstance(dataset, DataSet):
@@ -92,7 +92,7 @@ def build_datamodule(cfg: DictConfig) -> pl.LightningDataModule:
 
 
 def ready_data(cfg: DictConfig) -> InMemoryDataModule:
-    """The data module with its data fetched and divided, for tasks that need no trainer."""
+    """Build the data module and load its data, for tasks that need no trainer."""
     datamodule = build_datamodule(cfg)
     if not isinstance(datamodule, InMemoryDataModule):
         raise InputError(
@@ -105,7 +105,7 @@ def ready_data(cfg: DictConfig) -> InMemoryDataModule:
 
 
 def build_callbacks(cfg: DictConfig, *, bar: bool) -> list[Callback]:
-    """Those that every run has, then those of the ``callbacks`` group."""
+    """Build the callbacks that every run has, then those of the ``callbacks`` group."""
     run_dir = Path(cfg.run_dir)
     losses = LossRecord(run_dir)
     always = [losses, make_progress(losses, bar=bar), StopOnSignal(run_dir)]
@@ -113,7 +113,7 @@ def build_callbacks(cfg: DictConfig, *, bar: bool) -> list[Callback]:
 
 
 def require_workable(callbacks: Sequence[Callback]) -> None:
-    """Refuse what Lightning would only refuse in the first epoch."""
+    """Refuse callbacks that would only fail in the first epoch."""
     rare = {
         f"val/{name}": callback.every_n_epochs
         for callback in callbacks
@@ -157,14 +157,18 @@ def new_trainer(arguments: dict[str, Any], **others: Any) -> pl.Trainer:
 
 
 def choose_device(cfg: DictConfig) -> str:
-    """The device of a task without a trainer, as torch names it: the first that training takes."""
+    """The first device that training would take, as torch names it, for tasks that do not train."""
     _, devices = divide_trainer(cfg, available=n_gpus())
     trainer = new_trainer(devices, logger=False, enable_checkpointing=False)
     return str(trainer.strategy.root_device)
 
 
 def trainer_arguments(cfg: DictConfig, *, available: int) -> dict[str, Any]:
-    """The ``trainer`` group with ``gpus`` translated, on a machine with ``available`` GPUs."""
+    """Lightning's arguments from the ``trainer`` group, on a machine with ``available`` GPUs.
+
+    Raises:
+        InputError: if they do not suit a GAN, a search or this machine.
+    """
     arguments, devices = divide_trainer(cfg, available=available)
     if (precision := arguments.get("precision")) is not None and str(precision) not in PRECISIONS:
         raise InputError(
@@ -179,7 +183,7 @@ def trainer_arguments(cfg: DictConfig, *, available: int) -> dict[str, Any]:
 
 
 def divide_trainer(cfg: DictConfig, *, available: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The ``trainer`` group without what names devices, and Lightning's words for these."""
+    """Split the ``trainer`` group: what names no device, and Lightning's arguments for devices."""
     arguments = plain(cfg.trainer)
     names = "gpus", "accelerator", "devices", "strategy"
     named = {name: arguments.pop(name, None) for name in names}

@@ -1,4 +1,4 @@
-"""Whether a resolved configuration is what the schema and the signatures of its targets say."""
+"""Check a resolved configuration against the schema and the signatures of its targets."""
 
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -54,7 +54,7 @@ def check_model(model: Node) -> None:
 
 
 def find_family(model: Node) -> type[GenerativeModel]:
-    """The class that a ``model`` group names."""
+    """Import the class that a ``model`` group names."""
     name = model.get("_target_") if isinstance(model, Mapping) else model
     found = locate(name, path="model") if isinstance(name, str) else None
     if not (isinstance(found, type) and issubclass(found, GenerativeModel)):
@@ -66,7 +66,7 @@ def find_family(model: Node) -> type[GenerativeModel]:
 
 
 def as_node(hint: Any) -> Any:
-    """What YAML holds where a model takes ``hint``: for an object, a node with a _target_."""
+    """The type of what YAML holds where a model takes ``hint``: nodes stand for objects."""
     for option in (hint, *get_args(hint)):
         origin = get_origin(option) or option
         if is_typeddict(option) or (isinstance(origin, type) and issubclass(origin, Mapping)):
@@ -86,7 +86,11 @@ def check_saved_model(model: Node, *, trusted: Collection[str] = ()) -> None:
 
 
 def check_saved_data(datamodule: Node, *, trusted: Collection[str]) -> None:
-    """The same of its data module, which may be one that the user has named too."""
+    """Refuse a checkpoint's ``datamodule`` group that does not fit, or names code from elsewhere.
+
+    Args:
+        trusted: classes that the user has named too.
+    """
     instead = "if you trust it, type datamodule=NAME of its file in configs/datamodule"
     require_known_targets(
         datamodule, OF_CHECKPOINTS, source="the checkpoint", instead=instead, trusted=trusted
@@ -100,6 +104,7 @@ def check_dataset(node: Any) -> None:
 
 
 def check_node(node: Node, hints: Hints, *, path: str) -> None:
+    """Refuse keys of ``node`` that are not among ``hints``, and values of another type."""
     for key, value in node.items():
         full_key = f"{path}.{key}" if path else str(key)
         if key not in hints:
@@ -129,6 +134,7 @@ def check_mapping(value: Node, hint: Any, *, path: str) -> None:
 
 
 def check_call(node: Call, *, path: str) -> None:
+    """Refuse a ``node`` whose arguments its target does not take, or that lacks any it needs."""
     target = locate(node["_target_"], path=path)
     arguments = {key: value for key, value in node.items() if key not in HYDRA_KEYS}
     parameters = inspect.signature(target).parameters.values()
@@ -140,6 +146,7 @@ def check_call(node: Call, *, path: str) -> None:
 
 
 def require(names: Collection[str], node: Node, *, path: str) -> None:
+    """Refuse a ``node`` without one of the keys ``names``."""
     for name in names:
         if name not in node:
             prefix = f"{path}." if path else ""
@@ -159,13 +166,13 @@ def locate(name: str, *, path: str) -> Callable[..., Any]:
 
 
 def accepted(target: Callable[..., Any]) -> Hints:
-    """Names and type hints of the parameters of a function or class."""
+    """The names and type hints of the parameters of a function or class."""
     hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
     return {name: hints.get(name, Any) for name in inspect.signature(target).parameters}
 
 
 def required(target: Callable[..., Any]) -> list[str]:
-    """Names of the parameters without a default."""
+    """The names of the parameters of a function or class that have no default."""
     parameters = inspect.signature(target).parameters.values()
     return [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
 
@@ -205,7 +212,7 @@ NAMES = {int: "an integer", float: "a number", str: "a text", bool: "true or fal
 
 
 def describe(hint: Any) -> str:
-    """A type hint in a user's words."""
+    """Say in a user's words what values a type hint allows."""
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(dict.fromkeys(describe(argument) for argument in get_args(hint)))
     if get_origin(hint) is Literal:

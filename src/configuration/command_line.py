@@ -1,4 +1,4 @@
-"""The command line before Hydra sees it: old spellings, ``resume``, and one folder per torchrun."""
+"""Translate the command line before Hydra sees it, and report mistakes in it as sentences."""
 
 import os
 import re
@@ -39,7 +39,7 @@ def translate(arguments: Sequence[str]) -> list[str]:
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
-    """Flags with their values before the overrides: Python's argparse takes none between them."""
+    """Move flags and their values before the overrides: argparse takes no flag between them."""
     flags: list[str] = []
     overrides: list[str] = []
     for argument in arguments:
@@ -49,6 +49,7 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
 
 
 def translate_one(argument: str) -> str:
+    """Rewrite one override for Hydra; an empty text leaves it out."""
     key, equals, value = argument.removeprefix("~").partition("=")
     group = key.partition("@")[0]
     if not re.fullmatch(r"[A-Za-z_][\w./@]*", key) or key.startswith("hydra"):
@@ -65,11 +66,12 @@ def translate_one(argument: str) -> str:
 
 
 def choices(group: str) -> str:
+    """The names that ``GROUP=NAME`` may give, in one line."""
     return ", ".join(sorted(path.stem for path in (CONFIGS / group).glob("*.yaml")))
 
 
 def typed(key: str, arguments: Sequence[str]) -> str | None:
-    """The last value given to ``key``, without quotes; None for none, and for null."""
+    """The last value given to ``key``, without quotes; None if none is given, or null."""
     values = [value for name, _, value in (argument.partition("=") for argument in arguments)
               if name.lstrip("+") == key]  # fmt: skip
     value = unquoted(values[-1]) if values else "null"
@@ -77,7 +79,12 @@ def typed(key: str, arguments: Sequence[str]) -> str | None:
 
 
 def resume(arguments: Sequence[str]) -> list[str]:
-    """Prepend what RUN was started with, if ``resume=RUN`` is among the arguments."""
+    """Prepend what RUN was started with, if ``resume=RUN`` is among the arguments.
+
+    Raises:
+        InputError: if RUN is no run folder, has a record that may not be trusted, or is to go on in
+            another folder.
+    """
     name = typed("resume", arguments)
     if name is None or RESUMED in arguments:
         return list(arguments)
@@ -93,16 +100,17 @@ def resume(arguments: Sequence[str]) -> list[str]:
         raise InputError(f"{run / RECORD} does not say what {run} was started with: start anew")
     kept = [line for line in recorded if not is_resume(line)]
     require_own_record(kept, rest=rest, run=run)
-    # A job of a search goes on alone.
+    # ``hydra.mode``, because a job of a search goes on alone.
     in_its_folder = [f"hydra.run.dir={quoted(run)}", "hydra.mode=RUN", RESUMED]
     # What follows ``resume`` was typed, and may name what a record may not (see prepare.py).
     return [*kept, f"++resume={quoted(run)}", *rest, *in_its_folder]
 
 
 def require_own_record(recorded: Sequence[str], *, rest: Sequence[str], run: Path) -> None:
-    """Refuse what would have Hydra itself read files from elsewhere, or call what they name.
+    """Refuse a record that would have Hydra itself read files from elsewhere, or run their code.
 
-    Nothing of that is in the record of an honest run, and Hydra would act before any check.
+    No honest run records such lines, and Hydra would act on them before any other check. Lines that
+    are typed again in ``rest`` are the user's own choice.
     """
     trusted = [line.removeprefix("++") for line in rest]
     for line in recorded:
@@ -130,7 +138,7 @@ def find_run(name: str) -> Path:
 
 
 def in_torchrun_s_folder(arguments: Sequence[str]) -> list[str]:
-    """The arguments of one of ``torchrun``'s processes, which share the folder of rank 0.
+    """Give all processes of one ``torchrun`` the run folder of rank 0; leave other starts alone.
 
     What torchrun starts again resumes the run that the first attempt began there.
     """
@@ -167,10 +175,12 @@ def folder_of_rank_zero(rank: int, named: str | None) -> tuple[Path, bool]:
 
 
 def have_hydra_raise(*, always: bool) -> None:
-    """Have Hydra raise errors, where it would print a part of them and exit.
+    """Have Hydra raise errors, which it would else print in part before it exits.
 
-    Always, until the task starts, so that ``errors_as_sentences`` hears of mistakes in options.
-    From then on only for users who want tracebacks, also in processes that the task starts.
+    Args:
+        always: True until the task starts, so that ``errors_as_sentences`` hears of mistakes in
+            options. False has Hydra do so only for users who want tracebacks, also in processes
+            that the task starts.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1" if always or wants_traceback else "0"
 
@@ -188,6 +198,7 @@ def errors_as_sentences() -> Iterator[None]:
 
 
 def sentence(error: Exception) -> str:
+    """Say in one line what is wrong, and what to type instead where that is known."""
     match error:
         case MissingConfigException(missing_cfg_file=str(name)) if "/" in name:
             group, _, choice = name.rpartition("/")

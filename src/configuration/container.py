@@ -8,14 +8,14 @@ from rich.tree import Tree
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """Dictionaries, lists and scalars only: what a checkpoint may hold and a logger understands."""
+    """Resolve to dictionaries, lists and scalars, which checkpoints may hold and loggers take."""
     container = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 
 
 def tree(config: dict[str, Any]) -> Tree:
-    """The configuration as a tree, one branch per group."""
+    """Draw a configuration as a tree with one branch for every group."""
     root = Tree("CONFIG", guide_style="dim")
     for key, value in config.items():
         text = OmegaConf.to_yaml(OmegaConf.create({key: value})).rstrip()

@@ -1,4 +1,4 @@
-"""From ``trainer.gpus`` to Lightning's accelerator, devices and strategy."""
+"""Translate ``trainer.gpus`` into Lightning's accelerator, devices and strategy."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ DDP = "ddp_find_unused_parameters_true"
 
 
 def n_gpus() -> int:
-    """On this machine."""
+    """The number of GPUs on this machine: those of CUDA, or Apple's one."""
     return torch.cuda.device_count() or int(torch.backends.mps.is_available())
 
 
@@ -25,9 +25,9 @@ def n_processes(
     num_nodes: int = 1,
     **_: Any,
 ) -> int:
-    """How many share a run with these arguments, one for each device.
+    """The number of processes of a run with these Trainer arguments: one for each device.
 
-    Numbered GPUs count as many as are named: that there are fewer is for ``choose_devices`` to say.
+    GPUs named by index all count; ``choose_devices`` refuses those that do not exist.
     """
     if devices is None:
         accelerator, devices = complete(accelerator, gpus)
@@ -42,11 +42,14 @@ def choose_devices(
     devices: Gpus = None,
     strategy: str | None = None,
 ) -> dict[str, Any]:
-    """Arguments for the Trainer; accelerator, devices and strategy win over ``gpus`` if given.
+    """Choose the Trainer's arguments; accelerator, devices and strategy win over ``gpus`` if given.
 
     Args:
         gpus: 0 or null for the CPU, a number, a list of indices ("0,1" too), -1 for all, "auto".
         available: GPUs on this machine.
+
+    Raises:
+        InputError: if there are fewer GPUs than asked for, or ``gpus`` cannot be read.
     """
     if devices is None:
         if accelerator != "cpu":
@@ -63,7 +66,7 @@ def choose_devices(
 
 
 def complete(accelerator: str | None, gpus: Gpus) -> tuple[str, Devices]:
-    """Accelerator and devices from ``gpus``, as far as the accelerator leaves them open."""
+    """Complete an accelerator and its devices from ``gpus``, which may name none."""
     match accelerator, parse(gpus, key="trainer.gpus"):
         case ("cpu", _) | (None, 0):
             return "cpu", 1
@@ -74,7 +77,7 @@ def complete(accelerator: str | None, gpus: Gpus) -> tuple[str, Devices]:
 
 
 def require_gpus(gpus: Gpus, *, available: int) -> None:
-    """Refuse to take more than there are, or others."""
+    """Refuse ``gpus`` that are more than the ``available`` ones, or not among their indices."""
     match parse(gpus, key="trainer.gpus"):
         case 0 | "auto":
             fit = True
@@ -90,7 +93,7 @@ def require_gpus(gpus: Gpus, *, available: int) -> None:
 
 
 def parse(devices: Gpus, *, key: str) -> Devices:
-    """As people type them: null, a number, a list, "auto", and texts such as "2" and "0,1"."""
+    """Read devices as people type them: null, a number, a list, "auto", "2" or "0,1"."""
     if not isinstance(devices, str):
         return devices or 0
     try:
@@ -105,7 +108,7 @@ def parse(devices: Gpus, *, key: str) -> Devices:
 
 
 def count(devices: Devices, accelerator: str | None, *, available: int) -> int:
-    """How many these are, where -1 and "auto" mean all that are available."""
+    """How many devices are meant: -1 and "auto" mean the one CPU, or all ``available`` GPUs."""
     match parse(devices, key="trainer.devices"):
         case list() as indices:
             return len(indices)

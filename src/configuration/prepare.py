@@ -1,4 +1,4 @@
-"""A composed configuration, made ready: resolved, checked, shown."""
+"""Make a composed configuration ready: resolve, check and show it."""
 
 import re
 import warnings
@@ -22,7 +22,7 @@ from src.errors import InputError
 
 
 def compose_in(folder: Path, *arguments: str) -> DictConfig:
-    """The prepared config of ``python run.py ARGUMENTS``, with ``folder`` as its run folder."""
+    """Compose and prepare what ``python run.py ARGUMENTS`` would, with ``folder`` as run folder."""
     overrides = translate(["print_config=false", "ignore_warnings=false", *arguments])
     overrides += [f"hydra.run.dir={folder}", f"hydra.runtime.output_dir={folder}"]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -36,7 +36,11 @@ def compose_in(folder: Path, *arguments: str) -> DictConfig:
 
 
 def prepare(cfg: DictConfig) -> None:
-    """Fill in what the data know, resolve in place, check against the schema, and print."""
+    """Fill in what the data know, resolve in place, check against the schema, and print.
+
+    Raises:
+        InputError: if the configuration does not resolve, or the schema refuses it.
+    """
     try:
         take_shape_of_data(cfg)
         OmegaConf.resolve(cfg)
@@ -53,10 +57,13 @@ def prepare(cfg: DictConfig) -> None:
 
 
 def take_shape_of_data(cfg: DictConfig) -> None:
-    """Give the model the numbers of the data set, before parts of the model refer to them.
+    """Give the model the shape and classes of the data set, before its parts refer to them.
 
-    A data module without a data set leaves them to be typed. What the record of a resumed run names
-    as data set is checked as literal text, which is then all that is built.
+    Where a data module has no data set, they are typed. The data set is built from literal text,
+    which is checked first where the record of a resumed run names it.
+
+    Raises:
+        InputError: if the model is given other channels or classes than the data have.
     """
     if "dataset" not in cfg.datamodule:
         return
@@ -78,8 +85,8 @@ def take_shape_of_data(cfg: DictConfig) -> None:
 def require_known_record(cfg: DictConfig, node: Any) -> None:
     """Refuse code in ``node``, and another folder, that only the record of a resumed run names.
 
-    What is typed after ``resume``, or named by a file of this project or of a folder that is typed
-    there, is the user's own choice.
+    The user's own choice is what is typed after ``resume``, and what is named by a file of this
+    project or of a folder that is typed there.
     """
     if cfg.get("resume") is None:
         return
@@ -104,12 +111,12 @@ def require_known_record(cfg: DictConfig, node: Any) -> None:
 
 
 def options_as_typed() -> list[str]:
-    """The options that start this run again, without the ``++`` that ``translate`` puts before."""
+    """The options that start this run again, without the ``++`` that ``translate`` adds."""
     return [line.removeprefix("++") for line in HydraConfig.get().overrides.task]
 
 
 def make_fast(cfg: DictConfig) -> None:
-    """One batch of everything in this process, for a look at whether it runs."""
+    """Have one batch of everything run, in this process and on the CPU, to see whether it does."""
     one_batch = {
         "trainer": {"fast_dev_run": cfg.trainer.get("fast_dev_run") or True, "gpus": 0},
         "datamodule": {"num_workers": 0, "pin_memory": False},

@@ -11,9 +11,12 @@ from src.files import is_made
 
 
 def part_of_run(share: float, *, _root_: DictConfig) -> int:
-    """The real images in this share of the run, on all devices, for schedules.
+    """The number of real images that all devices see in ``share`` of the run, from 0 to 1.
 
-    Of the shorter, where both ``trainer.max_epochs`` and ``max_steps`` limit it.
+    Where both ``trainer.max_epochs`` and ``max_steps`` limit the run, the lower limit counts.
+
+    Raises:
+        InputError: if neither limits it.
     """
     # Here, because importing torch takes seconds that other starts can spare.
     from src.configuration.devices import n_processes
@@ -40,9 +43,15 @@ def part_of_run(share: float, *, _root_: DictConfig) -> int:
 def images_per_epoch(
     n_images: int, *, per_batch: int, per_step: int, limit: int | float | None
 ) -> int:
-    """Those of the generator's steps; Lightning's ``limit`` is a number of batches, or a share.
+    """The number of real images in the counted steps of one epoch.
 
-    A remainder below a hundredth counts too: the recipes were measured with it.
+    Where less than a hundredth of the images is left over, or no step is whole, all of them count.
+
+    Args:
+        n_images: images of the training part.
+        per_batch: images in one batch of all devices.
+        per_step: images in one counted step, which may take several batches.
+        limit: Lightning's limit, a number of batches or a share of them.
     """
     batches = n_images // per_batch
     if limit is not None:
@@ -54,7 +63,7 @@ def images_per_epoch(
 def unused(folder: str) -> str:
     """Make ``folder``, or ``folder-2`` and so on: one that no other process has or will get.
 
-    Where none can be made it is returned as it is, so that Hydra, which makes it too, says why.
+    If none can be made, ``folder`` is returned, so that Hydra, which makes it too, says why.
     """
     try:
         Path(folder).parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ Call = Mapping[str, Any]  # a node with _target_, whose signature says what else
 
 @dataclass
 class Shared:
-    """Numbers of the ``model`` group that are no parameter of its class, but its parts' own."""
+    """Keys of the ``model`` group that its parts refer to, and that its class need not take."""
 
     lr: float
     b1: float
@@ -24,7 +24,7 @@ class Shared:
 
 @dataclass
 class Config:
-    """The root of the configuration."""
+    """The keys at the root of the configuration, and their types."""
 
     task: Literal["train", "generate", "evaluate", "compare", "train_judge"]
     seed: int
@@ -64,7 +64,7 @@ LEAST = {
     "model.discriminator_steps": 1,
     "model.ema_halflife_images": 1,
 }
-MOST = {"seed": 2**32 - 1}  # of numpy's generators
+MOST = {"seed": 2**32 - 1}  # the largest that numpy takes
 RENAMED = {
     "trainer.weights_summary": "trainer.enable_model_summary",
     "trainer.progress_bar_refresh_rate": "trainer.enable_progress_bar",

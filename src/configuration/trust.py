@@ -1,4 +1,4 @@
-"""Which classes a checkpoint or a run's record may name, decided before any of it is run."""
+"""Decide which classes a checkpoint or a run's record may name, before any of it is run."""
 
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -45,7 +45,7 @@ def require_known_targets(
 
 
 def targets(node: Any) -> Iterator[Any]:
-    """All that ``instantiate`` would call; a hostile file may hold what is no text."""
+    """Yield every ``_target_`` in ``node``; in a hostile file it need not be a text."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield node["_target_"]
@@ -77,7 +77,7 @@ def is_inside(module: str, home: str) -> bool:
 
 
 def find_module(name: str) -> ModuleType:
-    """Import only what is the project's own; an empty module if there is none of this name."""
+    """The module ``name``, imported only if the project's own; an empty one if there is none."""
     try:
         return import_module(name) if name.startswith("src.") else sys.modules[name]
     except (ImportError, KeyError):
@@ -85,7 +85,7 @@ def find_module(name: str) -> ModuleType:
 
 
 def require_literal(node: Any, *, source: str) -> None:
-    """Refuse ``${...}``, which OmegaConf would evaluate, in what is resolved already."""
+    """Refuse ``${...}``, which OmegaConf would evaluate, at any depth of a resolved ``node``."""
     if isinstance(node, Mapping):
         node = [*node.values()]
     if isinstance(node, list | tuple):

@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, loaded without unpickling code."""
+"""Checkpoint files, which are written whole or not at all and loaded without running code."""
 
 import io
 from pathlib import Path
@@ -14,10 +14,10 @@ from src.reports.terminal import command
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, flushes to disk, then renames: a kill leaves the old file whole.
+    """Writes checkpoints beside their place, then renames them: a kill leaves the old file whole.
 
-    Lightning's own way goes through the system's temporary folder, which is often on another
-    disk, where the last move is a copy.
+    Lightning's own way goes through the system's temporary folder. That is often on another disk,
+    from which the last move is a copy.
     """
 
     @override
@@ -38,17 +38,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     @override
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove one local file: which, a checkpoint that was continued from may have said.
+        """Remove one local file, and only if it is a checkpoint.
 
-        Lightning's own way removes whole folders, and takes "local:///home" for an address that it
-        need not look for among the run's files.
+        ``path`` may come from a stranger's checkpoint that this run has continued. Lightning's own
+        way would remove whole folders, also outside the run.
         """
         if Path(path).suffix == ".ckpt":
             Path(path).unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of this project onto the CPU, tensors and plain containers only."""
+    """Read a checkpoint of this project onto the CPU: tensors and plain containers alone.
+
+    Raises:
+        InputError: if the file cannot be read, or is of another project or version.
+    """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what foreign bytes unpickle to is anybody's guess
@@ -71,10 +75,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def require_same_model(checkpoint: dict[str, Any], model: dict[str, Any], *, path: Path) -> None:
-    """Refuse another ``model`` group, down to the learning rate, which resuming would ignore.
+    """Refuse a ``model`` group that is not the checkpoint's, for resuming would ignore what is new.
 
-    A group of parts that is newer than the checkpoint was empty then. Schedules that end with the
-    run are stretched where it is.
+    A key that the checkpoint lacks counts as an empty group. Schedules may differ, for those that
+    end with the run are stretched with it.
     """
     saved = checkpoint["hyper_parameters"]["model"]
     wanted = {key: value for key, value in model.items() if key != "schedules"}

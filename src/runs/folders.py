@@ -1,4 +1,4 @@
-"""Run folders, found by a short name."""
+"""Run folders and their checkpoints, found by a short name."""
 
 from pathlib import Path
 
@@ -11,7 +11,10 @@ RECORD = Path(".hydra", "overrides.yaml")  # what the run was started with
 def newest_run(logs: Path) -> Path:
     """The run folder under ``logs`` with the newest ``last.ckpt``.
 
-    A start that was refused, or that ended before its first checkpoint, is none.
+    A start that was refused, or that ended before its first checkpoint, does not count.
+
+    Raises:
+        InputError: if there is none.
     """
     files = [*logs.glob(f"runs/*/*/{LAST}"), *logs.glob(f"multiruns/*/*/{LAST}")]
     if not files:
@@ -23,7 +26,11 @@ def newest_run(logs: Path) -> Path:
 
 
 def find_checkpoint(name: str, *, logs: Path) -> Path:
-    """The file that ``ckpt=name`` means: a file, a run folder's last one, or ``latest``."""
+    """The file that ``ckpt=name`` means: a checkpoint, the last of a run folder, or ``latest``.
+
+    Raises:
+        InputError: if there is no such file.
+    """
     path = newest_run(logs) if name == "latest" else Path(name)
     if path.is_dir():
         path = path / LAST

@@ -1,4 +1,4 @@
-"""A run folder's record of how its run was started: written once, removed if nothing came of it."""
+"""The record in a run folder of how its run was started."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,5 +63,5 @@ def release_folder(run_dir: Path, error: InputError, *, resumes: bool) -> None:
 
 
 def as_yaml(content: Any) -> bytes:
-    """``content`` in the order of its keys."""
+    """Write ``content`` as YAML, its keys in the order that they have."""
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()

@@ -1,4 +1,4 @@
-"""Files of labelled images, as ``task=generate`` writes them and others may."""
+"""Files of labelled images, from ``task=generate`` or from elsewhere."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from src.images import Labelled
 
 
 def read_samples(path: Path, *, shape: tuple[int, ...], n_classes: int) -> Labelled:
-    """The arrays ``images`` and ``labels`` of a .npz, in a random but fixed order.
+    """Read the arrays ``images`` and ``labels`` of a .npz file, in a random but fixed order.
 
     Args:
         path: images uint8 (N, C, H, W), or (N, H, W) for one channel, and labels (N,).
@@ -20,7 +20,7 @@ def read_samples(path: Path, *, shape: tuple[int, ...], n_classes: int) -> Label
         n_classes: labels are integers from 0 to below this.
 
     Raises:
-        InputError: if the file is not that.
+        InputError: if the file is missing, cannot be read, or holds something else.
     """
     arrays = read_arrays(path)
     images, labels = check_images(arrays, path, shape), check_labels(arrays, path, n_classes)
@@ -36,6 +36,7 @@ def read_samples(path: Path, *, shape: tuple[int, ...], n_classes: int) -> Label
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays ``images`` and ``labels`` of a .npz file, without unpickling anything."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("images", "labels") if name in file}
