@@ -83,6 +83,7 @@ def read_run(folder: Path) -> Run:
 
 
 def read_report(path: Path) -> dict[str, Any]:
+    """Read a report of task=evaluate, and refuse a file that lacks what is compared."""
     try:
         report = json.loads(path.read_text())
         report["rows"], report["n"], report["judges"], report["data"]["md5"], report["class_counts"]
@@ -95,6 +96,7 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 def read_curve(path: Path) -> Curve:
+    """Read the rows of a ``quality.csv`` as numbers under its headings; none if there is no file."""
     if not path.is_file():
         return []
     with path.open() as file:
@@ -113,7 +115,7 @@ def experiment_of(folder: Path) -> str:
 
 
 def without_places(node: Any, places: tuple[str, ...]) -> Any:
-    """Copy a configuration without what may differ, and with each path in ``places`` emptied."""
+    """Copy a configuration without what may differ, and with paths below ``places`` emptied."""
     if isinstance(node, Mapping):
         rest = {key: value for key, value in node.items() if key not in APART}
         return {key: without_places(value, places) for key, value in rest.items()}

@@ -113,6 +113,7 @@ def check_node(node: Node, hints: Hints, *, path: str) -> None:
 
 
 def check_value(value: Any, hint: Any, *, path: str) -> None:
+    """Refuse a value that is not of the hinted type, or beyond the bounds of its key ``path``."""
     if isinstance(value, Mapping):
         check_mapping(value, hint, path=path)
     elif not fits(value, hint):

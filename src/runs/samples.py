@@ -59,6 +59,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 def check_images(
     arrays: dict[str, NDArray[Any]], path: Path, shape: tuple[int, ...]
 ) -> NDArray[np.uint8]:
+    """Refuse images that are not uint8 from 0 to 255, or of another shape than the data set's."""
     images = arrays["images"]
     if images.dtype != np.uint8:
         raise InputError(
@@ -82,6 +83,7 @@ def check_images(
 def check_labels(
     arrays: dict[str, NDArray[Any]], path: Path, n_classes: int
 ) -> NDArray[np.integer[Any]]:
+    """Refuse labels that are not one integer for each image, from 0 to below ``n_classes``."""
     labels = arrays["labels"]
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise InputError(
