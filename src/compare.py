@@ -96,7 +96,7 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 def read_curve(path: Path) -> Curve:
-    """Read the rows of a ``quality.csv`` as numbers under its headings; none if there is no file."""
+    """Read the rows of ``quality.csv`` as numbers under its headings; none if there is no file."""
     if not path.is_file():
         return []
     with path.open() as file:
