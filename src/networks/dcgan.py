@@ -1,4 +1,4 @@
-"""A small convolutional pair after DCGAN (arXiv:1511.06434), of two strides."""
+"""A small convolutional pair after DCGAN (arXiv:1511.06434): two strides of 2 in each network."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -23,12 +23,16 @@ from src.networks.layers import FromImages, MinibatchStd, ToImages, leaky, quart
 
 
 class Generator(nn.Module):
-    """Latents (N, Z) and class indices (N,) to images (N, C, S, S) in [-1, 1].
+    """Maps latents (N, Z) and class indices (N,) to images (N, C, S, S) in [-1, 1].
 
-    ``widths`` are the channels at side S/4 and S/2, as in the discriminator.
-    ``hidden`` nonlinear features of the latents stand beside them: without any, the coarsest map is
-    linear in the latents.
-    With ``norm="none"`` the normalizations leave their gains and biases, by class or for all.
+    ``widths`` are the channels at side S/4 and S/2, as in the discriminator. The class enters by
+    ``conditioning``: an embedding beside the latents (``concat``), or gains and biases by class in
+    place of those for all (``conditional_norm``). With ``norm="none"`` the gains and biases stay
+    and the normalization before them is left out. ``hidden`` nonlinear features of the latents
+    join them: with 0, the map of side S/4 is linear in the latents.
+
+    Raises:
+        InputError: if ``img_size`` is no multiple of 4 or ``widths`` are not two.
     """
 
     def __init__(
@@ -45,38 +49,39 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.start = quarter(img_size)
-        first, second = require_two(widths)
-        concatenates = conditioning == "concat"
-        self.enter = (
-            Concatenation(n_classes=n_classes, width=n_classes) if concatenates else Unconditional()
-        )
-        n_inputs = latent_dim + n_classes * concatenates
+        coarse, fine = require_two(widths)  # channels at side S/4 and S/2
+        self.enter: nn.Module
+        if conditioning == "concat":
+            self.enter = Concatenation(n_classes=n_classes, width=n_classes)
+            n_inputs, norm_classes = latent_dim + n_classes, 1
+        else:
+            self.enter = Unconditional()
+            n_inputs, norm_classes = latent_dim, n_classes
         make_norm = ConditionalBatchNorm if norm == "batch" else Modulation
-        norm_classes = 1 if concatenates else n_classes
         self.hidden = (
-            Hidden(n_inputs, hidden, make_norm=make_norm, n_classes=norm_classes)
+            NormalizedHidden(n_inputs, hidden, make_norm=make_norm, n_classes=norm_classes)
             if hidden
             else Unconditional()
         )
-        self.project = nn.Linear(n_inputs + hidden, first * self.start**2, bias=False)
-        self.first_norm = make_norm(first, n_classes=norm_classes)
+        self.project = nn.Linear(n_inputs + hidden, coarse * self.start**2, bias=False)
+        self.first_norm = make_norm(coarse, n_classes=norm_classes)
         self.upsample = nn.ConvTranspose2d(
-            first, second, kernel_size=4, stride=2, padding=1, bias=False
+            coarse, fine, kernel_size=4, stride=2, padding=1, bias=False
         )
-        self.second_norm = make_norm(second, n_classes=norm_classes)
-        self.to_images = ToImages(second, channels, kernel_size=4, stride=2, padding=1)
+        self.second_norm = make_norm(fine, n_classes=norm_classes)
+        self.to_images = ToImages(fine, channels, kernel_size=4, stride=2, padding=1)
 
     @override
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         x = self.project(self.hidden(self.enter(latents, labels), labels))
-        x = x.unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)  # (N, W1, S/4, S/4)
-        x = F.relu(self.first_norm(x, labels))
-        x = F.relu(self.second_norm(self.upsample(x), labels))  # (N, W2, S/2, S/2)
+        x = x.unflatten(1, (self.start, self.start, -1))  # (N, S/4, S/4, coarse)
+        x = F.relu(self.first_norm(x.permute(0, 3, 1, 2), labels))  # (N, coarse, S/4, S/4)
+        x = F.relu(self.second_norm(self.upsample(x), labels))  # (N, fine, S/2, S/2)
         return self.to_images(x).tanh()  # (N, C, S, S)
 
 
-class Hidden(nn.Module):
-    """Vectors x (N, F) to [x, relu(norm(linear(x)))] (N, F + H)."""
+class NormalizedHidden(nn.Module):
+    """Maps vectors x (N, F) to [x, relu(norm(linear(x)))] (N, F + H)."""
 
     def __init__(
         self, n_inputs: int, n_hidden: int, *, make_norm: type[Modulation], n_classes: int
@@ -92,6 +97,7 @@ class Hidden(nn.Module):
 
 
 def require_two(widths: Sequence[int]) -> Sequence[int]:
+    """Return ``widths``, or raise InputError unless they are two."""
     if len(widths) != 2:
         raise InputError(
             f"widths={list(widths)} is not allowed: type two numbers of channels, as in "
@@ -101,13 +107,17 @@ def require_two(widths: Sequence[int]) -> Sequence[int]:
 
 
 class Discriminator(nn.Module):
-    """Images (N, C, S, S) in [-1, 1] and class indices (N,) to logits (N,).
+    """Maps images (N, C, S, S) in [-1, 1] and class indices (N,) to logits (N,).
 
     ``widths`` are the channels at side S/4 and S/2; the second decides what a step costs.
     The class enters by ``head``: as a map beside the image (``concat``), by projection, or, for
     ``auxiliary``, not at all: a classifier beside the head tells it (AC-GAN, arXiv:1610.09585).
-    The convolutions see 8 x 8 pixels; ``hidden`` features of the whole image join theirs, without
-    which a logit is a sum over such patches.
+    The convolutions see 8 x 8 pixels; ``hidden`` features of the whole image join theirs: with 0,
+    a logit is a sum over such patches.
+
+    Raises:
+        InputError: if ``img_size`` is no multiple of 4, ``widths`` are not two, or ``auxiliary``
+            has one class only.
     """
 
     def __init__(
@@ -128,18 +138,21 @@ class Discriminator(nn.Module):
                 "model.discriminator.head=auxiliary tells classes apart, and there is only one: "
                 "type model.discriminator.head=projection"
             )
-        last, first = require_two(widths)
-        concatenates = head == "concat"
-        self.enter = (
-            LabelMap(n_classes=n_classes, img_size=img_size) if concatenates else Unconditional()
-        )
-        self.from_images = FromImages(
-            channels + concatenates, first, kernel_size=4, stride=2, padding=1
-        )
-        self.downsample = nn.Conv2d(first, last, kernel_size=3, stride=2, padding=1)
-        self.compare = MinibatchStd() if minibatch_std else nn.Identity()
-        n_features = (last + minibatch_std) * quarter(img_size) ** 2
-        self.hidden = nn.Linear(n_features, hidden) if hidden else None
+        coarse, fine = require_two(widths)  # channels at side S/4 and S/2
+        self.enter: nn.Module
+        if head == "concat":
+            self.enter, n_inputs = LabelMap(n_classes=n_classes, img_size=img_size), channels + 1
+        else:
+            self.enter, n_inputs = Unconditional(), channels
+        self.from_images = FromImages(n_inputs, fine, kernel_size=4, stride=2, padding=1)
+        self.downsample = nn.Conv2d(fine, coarse, kernel_size=3, stride=2, padding=1)
+        self.compare: nn.Module
+        if minibatch_std:
+            self.compare, n_channels = MinibatchStd(), coarse + 1
+        else:
+            self.compare, n_channels = nn.Identity(), coarse
+        n_features = n_channels * quarter(img_size) ** 2
+        self.hidden = Hidden(n_features, hidden) if hidden else nn.Identity()
         n_features += hidden
         projects = head == "projection"
         self.head = Projection(n_features, n_classes=n_classes) if projects else Logit(n_features)
@@ -152,16 +165,16 @@ class Discriminator(nn.Module):
         return self.head(self.features(images, labels), labels)
 
     def features(self, images: Tensor, labels: Tensor) -> Tensor:
-        x = leaky(self.from_images(self.enter(images, labels)))  # (N, W2, S/2, S/2)
-        x = leaky(self.downsample(x))  # (N, W1, S/4, S/4)
-        x = self.compare(x).flatten(1)
-        return x if self.hidden is None else torch.cat([x, leaky(self.hidden(x))], dim=1)
+        """Map images (N, C, S, S) and class indices (N,) to what the head reads, (N, F)."""
+        x = leaky(self.from_images(self.enter(images, labels)))  # (N, fine, S/2, S/2)
+        x = leaky(self.downsample(x))  # (N, coarse, S/4, S/4)
+        return self.hidden(self.compare(x).flatten(1))
 
     def classify(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The logits, and logits (N, K) of the classes: the projection's own, or the classifier's.
+        """Return the logits (N,) and, by projection or by classifier, logits (N, K) of the classes.
 
         Raises:
-            InputError: with ``head="concat"``, which has none.
+            InputError: with ``head="concat"``, which has no logits of classes.
         """
         features = self.features(images, labels)
         if isinstance(self.head, Projection):
@@ -172,6 +185,14 @@ class Discriminator(nn.Module):
                 "model.discriminator.head=projection or auxiliary, or model/terms=none"
             )
         return self.head(features, labels), self.classifier(features)
+
+
+class Hidden(nn.Linear):
+    """Maps features x (N, F) to [x, leaky(linear(x))] (N, F + H)."""
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, leaky(super().forward(x))], dim=1)
 
 
 def normalize_spectrally(network: nn.Module) -> None:
