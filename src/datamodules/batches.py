@@ -15,7 +15,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class InMemoryDataset(Dataset[Batch]):
-    """Indexed by whole batches: taking images one by one and collating them costs 20 times more."""
+    """Labelled images in memory, indexed by whole batches, so that nothing is collated."""
 
     def __init__(self, data: Labelled) -> None:
         self.images, self.labels = data
@@ -65,13 +65,13 @@ class ResumableLoader(DataLoader[Batch]):
         yield from super().__iter__()
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty: Lightning's own counters say where to go on; this tells it that we can."""
+        """Return nothing: Lightning's counters say where to go on; this tells it that we can."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing to load; see ``state_dict``."""
+        """Load nothing; see ``state_dict``."""
 
 
 def as_is(batch: Batch) -> Batch:
-    """Collate nothing: the dataset returns whole batches."""
+    """Return what the dataset gives: it is a whole batch already."""
     return batch

@@ -14,7 +14,7 @@ from src.metrics.evaluation import Evaluation
 class DataSet:
     """Labelled pictures of one shape, which are there once ``prepare`` has fetched them.
 
-    A subclass sets ``name``, ``channels``, ``n_classes`` and ``size``, of its class or of each
+    A subclass sets ``name``, ``channels``, ``n_classes`` and ``size``, on its class or on each
     object. They are asked for before ``prepare``, so that finding them must fetch nothing.
     """
 
@@ -33,12 +33,12 @@ class DataSet:
         """Fetch what is not there yet; one process of a machine does so before all ``load``."""
 
     def load(self) -> tuple[Labelled, Labelled]:
-        """Official (train, test): uint8 images (N, C, H, W) and int64 labels (N,)."""
+        """The official train and test sets: uint8 images (N, C, H, W) and int64 labels (N,)."""
         raise NotImplementedError
 
     def order(self, count: int, *, seed: int) -> Tensor:
-        """The official train set's rows (N,) as they are divided: first train, then val.
+        """Rows (count,) of the official train set in the order of division: train, then val.
 
-        By a generator of its own: the same pictures whatever the global seed.
+        A generator of its own draws them: the same pictures whatever the global seed.
         """
         return torch.randperm(count, generator=torch.Generator().manual_seed(seed))

@@ -12,7 +12,11 @@ from src.errors import InputError
 
 
 def read_idx(path: Path) -> Tensor:
-    """The uint8 tensor in an idx file."""
+    """The uint8 tensor in an idx file.
+
+    Raises:
+        InputError: if there is no readable idx file at ``path``.
+    """
     try:
         return parse(path.read_bytes())
     except (OSError, struct.error, IndexError, RuntimeError) as error:
@@ -22,7 +26,10 @@ def read_idx(path: Path) -> Tensor:
 
 
 def parse(data: bytes) -> Tensor:
-    """Magic number (its last byte is the rank), big-endian sizes, then one byte per value."""
+    """The uint8 tensor in the bytes of an idx file.
+
+    They are a magic number (its last byte is the rank), big-endian sizes, and one byte per value.
+    """
     rank = data[3]
     start = 4 + 4 * rank
     shape = struct.unpack(f">{rank}I", data[4:start])
@@ -31,7 +38,7 @@ def parse(data: bytes) -> Tensor:
 
 
 def serialise(values: Tensor) -> bytes:
-    """Inverse of ``parse``; the third byte of the magic number, 8, means uint8."""
+    """The bytes that ``parse`` reads back; the third of the magic number, 8, means uint8."""
     rank = values.dim()
     header = struct.pack(f">4B{rank}I", 0, 0, 8, rank, *values.shape)
     return header + values.contiguous().numpy().tobytes()
@@ -42,7 +49,7 @@ def md5_of(data: bytes) -> str:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename to NAME.corrupt, or NAME.corrupt.1, ...; returns the new path."""
+    """Rename a file to NAME.corrupt, or NAME.corrupt.1, ..., and return the new path."""
     names = (f"{path.name}.corrupt{f'.{i}' if i else ''}" for i in count())
     free = next(new for name in names if not (new := path.with_name(name)).exists())
     return path.rename(free)

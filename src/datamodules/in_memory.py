@@ -82,13 +82,13 @@ class InMemoryDataModule(pl.LightningDataModule):
         self.is_set_up = True
 
     def divide(self, data: Labelled) -> tuple[Labelled, Labelled]:
-        """Train and val, in the data set's own order."""
+        """Divide the official train set into train and val, in the data set's own order."""
         order = self.dataset.order(len(data.labels), seed=self.split_seed)
         train, val = order.tensor_split([self.train_val_test_split[0]])
         return data.take(train), data.take(val)
 
     def resize(self, data: Labelled) -> Labelled:
-        """Once for all epochs, and still uint8."""
+        """The data with images of side ``img_size``, still uint8."""
         size = (self.img_size, self.img_size)
         if data.images.shape[-2:] == size:
             return data
@@ -117,7 +117,7 @@ class InMemoryDataModule(pl.LightningDataModule):
         return DataLoader(self.test_set, **self.options())
 
     def options(self) -> dict[str, Any]:
-        """What all three loaders share."""
+        """Arguments that all three data loaders share."""
         return {
             "batch_size": self.batch_size,
             "collate_fn": as_is,
@@ -132,25 +132,25 @@ class InMemoryDataModule(pl.LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        """As Lightning does it, without searching the batch for tensors."""
+        """Move a batch to ``device`` as Lightning does, without searching it for tensors."""
         images, labels = batch
         return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
     @override
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Scale on the device: uint8 is a quarter of the bytes to hold, index and transfer."""
+        """Scale images to [-1, 1] on the device: until then, uint8 is a quarter of the bytes."""
         images, labels = batch
         return to_float(images), labels
 
     def resident(self, data: Labelled) -> Labelled:
-        """On the trainer's device, unless workers or pinned memory are to bring it there."""
+        """The data on the trainer's device, unless workers or pinned memory bring batches there."""
         if self.trainer is None or self.num_workers or self.pin_memory:
             return data
         device = self.trainer.strategy.root_device
         return Labelled(data.images.to(device), data.labels.to(device))
 
     def replicas_and_rank(self) -> tuple[int, int]:
-        """(1, 0) without a trainer."""
+        """Number of devices that share an epoch, and this one's rank; (1, 0) without a trainer."""
         if self.trainer is None:
             return 1, 0
         return self.trainer.world_size, self.trainer.global_rank
@@ -203,7 +203,7 @@ class InMemoryDataModule(pl.LightningDataModule):
             )
 
     def check_split(self, train_size: int, test_size: int) -> None:
-        """The official test set stays whole, and train and val use up the official train set."""
+        """Refuse splits that cut the official test set or leave some of the official train set."""
         train, val, test = self.train_val_test_split
         if train + val != train_size or test != test_size:
             raise InputError(
@@ -222,5 +222,6 @@ class InMemoryDataModule(pl.LightningDataModule):
 
 
 def require_at_least(least: int, name: str, value: int) -> None:
+    """Refuse a ``value`` below ``least`` of the setting called ``name``."""
     if value < least:
         raise InputError(f"{name}={value} must be at least {least}: type {name}={least} or more")

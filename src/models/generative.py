@@ -62,11 +62,14 @@ class GenerativeModel(pl.LightningModule):
 
     @abstractmethod
     def learn(self, real: Labelled, *, completes_step: bool) -> Losses:
-        """Take an optimizer's step on a batch; the last of ``batches_per_step`` completes it."""
+        """Take an optimizer's step on a batch and return its losses.
+
+        ``completes_step`` marks the last of ``batches_per_step``, which ends a counted step.
+        """
 
     @abstractmethod
     def evaluate(self, real: Labelled) -> Losses:
-        """All losses on a batch, of which nothing is learned."""
+        """Return all losses on a batch, and learn nothing from it."""
 
     def generate(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Map noise (N, *noise_shape) and class indices (N,) to uint8 images (N, C, H, W).
@@ -96,7 +99,7 @@ class GenerativeModel(pl.LightningModule):
 
     @override
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Losses:
-        """The losses, with the same random numbers in every epoch."""
+        """Return all losses on a batch, with the same random numbers in every epoch."""
         seed_device(self.device, random_stream(self.seed, EVALUATE, self.global_rank, batch_idx))
         return self.evaluate(Labelled(*batch))
 
@@ -105,11 +108,11 @@ class GenerativeModel(pl.LightningModule):
         return self.validation_step(batch, batch_idx)
 
     def images_per_step(self, batch_size: int) -> int:
-        """Real images, on all devices, for each counted step."""
+        """Number of real images that all devices together take for one counted step."""
         return batch_size * self.batches_per_step * self.trainer.world_size
 
     def follow_schedules(self, n_images: int) -> None:
-        """Set what changes in training, if anything does."""
+        """Set what the schedules change once ``n_images`` real images have been seen."""
         if not self.schedules:
             return
         self.scheduled = {name: schedule(n_images) for name, schedule in self.schedules.items()}

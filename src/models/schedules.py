@@ -53,7 +53,13 @@ class Linear:
 
 
 def set_rates(optimizer: Optimizer, scheduled: Mapping[str, float]) -> None:
-    """Set ``lr``, a factor of the configured one (also in a resumed run), and ``beta2``."""
+    """Set the learning rate and Adam's beta2 of all parameter groups, where they are scheduled.
+
+    ``lr`` is a factor of the configured rate, also in a resumed run; ``beta2`` is the value itself.
+
+    Raises:
+        InputError: if ``beta2`` is scheduled and the optimizer has no betas.
+    """
     for group in optimizer.param_groups:
         if "lr" in scheduled:
             group["lr"] = optimizer.defaults["lr"] * scheduled["lr"]

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 
 class Classifier(nn.Module):
-    """Images (N, C, H, W) in [-1, 1] to features (N, 64) and logits (N, K).
+    """Maps images (N, C, H, W) in [-1, 1] to features (N, 64) and logits (N, K).
 
     The features are the last pooled activations, normalized without learned scale: over the
     training images each has mean 0 and variance 1, which gives distances between them a unit.
@@ -35,6 +35,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(self.n_features, n_classes)
 
     def features(self, images: Tensor) -> Tensor:
+        """Map images (N, C, H, W) in [-1, 1] to features (N, 64)."""
         if images.shape[-2:] != (self.size, self.size):
             images = F.interpolate(images, size=self.size, mode="bilinear", antialias=True)
         return self.body(images.contiguous(memory_format=torch.channels_last))
@@ -45,5 +46,6 @@ class Classifier(nn.Module):
 
 
 def block(fan_in: int, fan_out: int) -> list[nn.Module]:
+    """A 3 x 3 convolution from ``fan_in`` to ``fan_out`` channels, batch norm, and ReLU."""
     convolution = nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False)
     return [convolution, nn.BatchNorm2d(fan_out), nn.ReLU(inplace=True)]

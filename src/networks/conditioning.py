@@ -10,7 +10,7 @@ from typing_extensions import override
 
 
 class ClassEmbedding(nn.Embedding):
-    """One row for each class (N, E); a single class has its row whatever the labels."""
+    """Maps class indices (N,) to rows (N, E); a single class has its row whatever the labels."""
 
     @override
     def forward(self, labels: Tensor) -> Tensor:
@@ -18,11 +18,12 @@ class ClassEmbedding(nn.Embedding):
         return super().forward(self.rows(labels))
 
     def rows(self, labels: Tensor) -> Tensor:
+        """Row numbers (N,) of the labels."""
         return torch.zeros_like(labels) if self.num_embeddings == 1 else labels
 
 
 class Unconditional(nn.Module):
-    """In place of a part through which the class does not enter."""
+    """Returns x as it is: stands in for a part that would let the class enter."""
 
     @override
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
@@ -30,7 +31,7 @@ class Unconditional(nn.Module):
 
 
 class Concatenation(nn.Module):
-    """Latents (N, Z) to [latents, embedding] (N, Z + E) (arXiv:1411.1784)."""
+    """Maps latents (N, Z) to [latents, embedding] (N, Z + E) (arXiv:1411.1784)."""
 
     def __init__(self, *, n_classes: int, width: int) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ class Concatenation(nn.Module):
 
 
 class LabelMap(nn.Module):
-    """Images (N, C, S, S) with a learned map of their class as one more channel."""
+    """Gives images (N, C, S, S) a learned map of their class as one more channel."""
 
     def __init__(self, *, n_classes: int, img_size: int) -> None:
         super().__init__()
@@ -55,7 +56,7 @@ class LabelMap(nn.Module):
 
 
 class Modulation(nn.Module):
-    """gain[label] * x + bias[label] for each channel of x (N, C, H, W)."""
+    """Returns gain[label] * x + bias[label] for each channel of x (N, C, H, W)."""
 
     def __init__(self, n_channels: int, *, n_classes: int) -> None:
         super().__init__()
@@ -86,7 +87,7 @@ class ConditionalBatchNorm(Modulation):
 
 
 class Logit(nn.Linear):
-    """Features (N, F) to logits (N,), whatever the labels."""
+    """Maps features (N, F) to logits (N,), whatever the labels."""
 
     def __init__(self, n_features: int) -> None:
         super().__init__(n_features, 1)
@@ -97,7 +98,7 @@ class Logit(nn.Linear):
 
 
 class Projection(nn.Module):
-    """Features (N, F) to logits <embed(label), features> + linear(features).
+    """Maps features (N, F) to logits (N,) <embed(label), features> + linear(features).
 
     Projection discriminator (arXiv:1802.05637). Rows start at a length of about 1, so
     that logits do not grow with F.
@@ -114,8 +115,8 @@ class Projection(nn.Module):
         return self.classify(features, labels)[0]
 
     def classify(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The logits, and those of all classes (N, K), <embed(k), features>."""
-        # Of which the label's is chosen: a tenth of the time of embed(labels) * features.
+        """Return the logits (N,), and logits (N, K) of all classes, <embed(k), features>."""
+        # The label's product is chosen from all, which is faster than embed(labels) * features.
         class_logits = F.linear(features, self.embed.weight)
         chosen = F.one_hot(self.embed.rows(labels), self.embed.num_embeddings)
         return self.linear(features) + (class_logits * chosen).sum(dim=1), class_logits

@@ -11,7 +11,7 @@ from src.networks.layers import MinibatchStd
 
 @contextmanager
 def frozen(weights: Iterable[nn.Parameter]) -> Iterator[None]:
-    """No gradients for ``weights``; they still flow through their network."""
+    """Keep gradients from ``weights``, while they still flow through the network."""
     trained = [weight for weight in weights if weight.requires_grad]
     for weight in trained:
         weight.requires_grad = False
@@ -24,7 +24,7 @@ def frozen(weights: Iterable[nn.Parameter]) -> Iterator[None]:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients, and the former mode afterwards."""
+    """Put ``network`` in eval mode without gradients, and back in its former mode afterwards."""
     was_training = network.training
     network.eval()
     try:
@@ -35,6 +35,6 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def mixes_samples(network: nn.Module) -> bool:
-    """Whether an output depends on the rest of the batch; real and fake then go in apart."""
+    """Whether an output depends on the rest of the batch: real and fake images then go apart."""
     mixing = nn.modules.batchnorm._BatchNorm, MinibatchStd
     return any(isinstance(part, mixing) for part in network.modules())

@@ -1,6 +1,7 @@
 """A residual pair without normalization, after R3GAN (arXiv:2501.05441).
 
-Unlike there, doubling is bilinear, and fewer than three stages end in a strided layer.
+Unlike R3GAN, it enlarges bilinearly, and with fewer than three stages has a strided layer at the
+images.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ LEAKY_GAIN = (2 / (1 + 0.2**2)) ** 0.5  # keeps the variance through a leaky ReL
 
 
 def scale_weights(layer: nn.Module, *, fan_in: float, gain: float = 1.0) -> None:
-    """Weights of variance gain^2 / fan_in (arXiv:1502.01852), and no bias."""
+    """Draw weights of variance gain^2 / fan_in (arXiv:1502.01852), and set biases to 0."""
     nn.init.normal_(layer.get_parameter("weight"), std=gain * fan_in**-0.5)
     if layer.bias is not None:
         nn.init.zeros_(layer.get_parameter("bias"))
@@ -34,7 +35,7 @@ class ResidualBlock(nn.Module):
         self.expand = Pointwise(width, wide)
         self.mix = nn.Conv2d(wide, wide, kernel_size=3, padding=1, groups=wide // group_width)
         self.contract = Pointwise(wide, width, bias=False)
-        gain = LEAKY_GAIN * n_blocks**-0.25  # of all n_blocks, two scaled layers in each
+        gain = LEAKY_GAIN * n_blocks**-0.25  # for two scaled layers in each of n_blocks
         scale_weights(self.expand, fan_in=width, gain=gain)
         scale_weights(self.mix, fan_in=9 * group_width, gain=gain)
         nn.init.zeros_(self.contract.weight)
@@ -45,20 +46,21 @@ class ResidualBlock(nn.Module):
 
 
 def up(fan_in: int, fan_out: int) -> nn.Sequential:
-    """Twice the side, bilinearly; another width comes first, where positions are fewer."""
+    """Layers that change the width, where positions are few, then double the side bilinearly."""
     return nn.Sequential(
         change_width(fan_in, fan_out), nn.Upsample(scale_factor=2, mode="bilinear")
     )
 
 
 def down(fan_in: int, fan_out: int) -> nn.Sequential:
-    """Half the side, filtered by [1, 2, 1] / 4 along each axis; then another width."""
-    # [1, 2, 1] is [1, 1] twice: two average pools, in 0.1 of a resize's time.
+    """Layers that halve the side, filtered by [1, 2, 1] / 4 on each axis, then change the width."""
+    # [1, 2, 1] is [1, 1] twice: two average pools, which are faster than a resize.
     pools = nn.AvgPool2d(2, stride=1, padding=1), nn.AvgPool2d(2)
     return nn.Sequential(*pools, change_width(fan_in, fan_out))
 
 
 def change_width(fan_in: int, fan_out: int) -> nn.Module:
+    """A layer from ``fan_in`` to ``fan_out`` channels; the identity where they are equal."""
     if fan_in == fan_out:
         return nn.Identity()
     layer = Pointwise(fan_in, fan_out, bias=False)
@@ -69,7 +71,7 @@ def change_width(fan_in: int, fan_out: int) -> nn.Module:
 def make_stages(
     widths: Sequence[int], blocks: Sequence[int], *, expansion: int, group_width: int
 ) -> list[nn.Sequential]:
-    """A run of residual blocks for each width.
+    """One stage for each width: as many residual blocks as ``blocks`` says, one after the other.
 
     Raises:
         InputError: naming the argument that does not fit the others.
@@ -93,7 +95,7 @@ def make_stages(
 
 
 class ImageLayer(NamedTuple):
-    """The shape of the convolution between images and the last of ``n_stages``."""
+    """Shape of the convolution between images and the stage next to them."""
 
     kernel_size: int
     stride: int
@@ -101,15 +103,20 @@ class ImageLayer(NamedTuple):
 
     @classmethod
     def after(cls, n_stages: int) -> Self:
+        """Shape where there are 1, 2 or 3 stages: strides of 4, 2 or 1 lead to the full side."""
         stride = 4 // 2 ** (n_stages - 1)
         return cls(2 * stride if stride > 1 else 1, stride, stride // 2)
 
 
 class Generator(nn.Module):
-    """Latents (N, Z) and class indices (N,) to images (N, C, S, S), unbounded around [-1, 1].
+    """Maps latents (N, Z) and class indices (N,) to images (N, C, S, S), unbounded around [-1, 1].
 
     ``widths`` are those of the stages of side S/4, S/2 and S, each of ``blocks`` residual blocks.
-    With fewer than three, a strided layer reaches the images: a third doubles a step on a CPU.
+    With fewer than three, a cheaper strided layer reaches the images.
+
+    Raises:
+        InputError: if ``img_size`` is no multiple of 4, or ``widths``, ``blocks`` and
+            ``group_width`` do not fit together.
     """
 
     def __init__(
@@ -135,7 +142,7 @@ class Generator(nn.Module):
         shape = ImageLayer.after(len(widths))
         self.to_images = ToImages(widths[-1], channels, *shape)
         scale_weights(self.project, fan_in=n_inputs)
-        patches = (shape.kernel_size / shape.stride) ** 2  # that overlap in each pixel
+        patches = (shape.kernel_size / shape.stride) ** 2  # kernels that overlap in each pixel
         scale_weights(self.to_images, fan_in=widths[-1] * patches)
 
     @override
@@ -148,7 +155,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images (N, C, S, S) in [-1, 1] and class indices (N,) to logits (N,): the mirror image."""
+    """Maps images (N, C, S, S) in [-1, 1] and class indices (N,) to logits (N,).
+
+    It is the generator's mirror image, and raises the same errors.
+    """
 
     def __init__(
         self,
@@ -179,7 +189,7 @@ class Discriminator(nn.Module):
         return self.classify(images, labels)[0]
 
     def classify(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The logits, and logits (N, K) of the classes, the projection's own."""
+        """Return the logits (N,), and logits (N, K) of the classes, the projection's own."""
         x = self.from_images(images)
         for stage, shrink in zip(self.stages, self.downs, strict=True):
             x = shrink(stage(x))  # (N, W, S/4, S/4) in the end

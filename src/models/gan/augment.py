@@ -25,5 +25,5 @@ class Translation:
             raise InputError(f"max_pixels={self.max_pixels} is not allowed: type 0 or more")
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape; exact copies of pixels."""
+        """Map images (N, C, H, W) to shifted ones of the same shape, by whole pixels."""
         return translated(images, self.max_pixels, fill=BLACK)

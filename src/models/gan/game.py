@@ -59,7 +59,10 @@ class Game:
     def discriminator_objective(
         self, discriminator: nn.Module, real: Labelled, fake: Labelled, *, gamma: float | Tensor
     ) -> Objective:
-        """Loss, penalties times ``gamma`` and terms, on images apart from what made them."""
+        """What the discriminator minimizes: its loss, penalties times ``gamma``, and terms.
+
+        No gradient goes back to the generator of the fake images.
+        """
         real, fake = self.prepared(real), self.prepared(fake)
         with self.float32_if_read(real.images.device):
             real_scored, fake_scored = self.score_both(discriminator, real, fake)
@@ -75,7 +78,7 @@ class Game:
     def generator_objective(
         self, discriminator: nn.Module, real: Labelled, fake: Labelled
     ) -> Objective:
-        """Loss and terms, on the images that the discriminator has just learned from."""
+        """What the generator minimizes: its loss and terms, with gradients through fake images."""
         real, fake = self.augmented(real), self.augmented(fake)
         fake_scored = score(discriminator, fake, classifies=self.classifies)
         logits = Logits(self.real_logits(discriminator, real), fake_scored.logits)
@@ -88,36 +91,37 @@ class Game:
     def adversarial_losses(
         self, discriminator: nn.Module, real: Labelled, fake: Labelled
     ) -> tuple[Tensor, Tensor]:
-        """The generator's and the discriminator's loss alone, on images as they are."""
-        logits = Logits(*(each.logits for each in self.score_both(discriminator, real, fake)))
+        """The generator's and the discriminator's adversarial loss, without augmentations."""
+        logits = Logits(*(scored.logits for scored in self.score_both(discriminator, real, fake)))
         return self.loss.generator(logits).mean(), self.loss.discriminator(logits).mean()
 
     def augmented(self, batch: Labelled) -> Labelled:
-        """The batch as the discriminator is to see it."""
+        """The batch as the discriminator is to see it: its images through the augmentations."""
         images = batch.images
         for augmentation in self.augmentations:
             images = augmentation(images)
         return Labelled(images, batch.labels)
 
     def prepared(self, batch: Labelled) -> Labelled:
-        """The same without a way back to the generator, with slopes of its own if they are read."""
+        """The augmented batch, detached; its images require gradients if a penalty reads slopes."""
         images, labels = self.augmented(Labelled(batch.images.detach(), batch.labels))
         return Labelled(images.requires_grad_(self.reads_slopes), labels)
 
     def float32_if_read(self, device: torch.device) -> AbstractContextManager[Any]:
-        """Float32 where penalties read the logits: differences and slopes need it."""
+        """A context without autocast where penalties read the logits, which then need float32."""
         return torch.autocast(device.type, enabled=False) if self.reads_logits else nullcontext()
 
     def score_both(
         self, discriminator: nn.Module, real: Labelled, fake: Labelled
     ) -> tuple[Scored, Scored]:
+        """Ask the discriminator about both batches, in one call if it ``scores_together``."""
         if self.scores_together:
             return score_together(discriminator, real, fake, classifies=self.classifies)
         of_real = score(discriminator, real, classifies=self.classifies)
         return of_real, score(discriminator, fake, classifies=self.classifies)
 
     def real_logits(self, discriminator: nn.Module, real: Labelled) -> Tensor:
-        """Those that the generator's loss compares with, (N,); NaN unless it compares pairs."""
+        """Logits (N,) of real images for the generator's loss; NaN unless it compares pairs."""
         if not self.loss.paired:
             return torch.full(real.labels.shape, torch.nan, device=real.images.device)
         with torch.no_grad():

@@ -37,10 +37,10 @@ class Graphed:
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, *inputs: Tensor, frozen: Any = None) -> Outputs:
-        key = [each.shape for each in inputs], frozen
+        key = [value.shape for value in inputs], frozen
         if key != self.key:
             self.key, self.calls, self.graph = key, 0, None
-            self.inputs = [torch.empty_like(each, device=inputs[0].device) for each in inputs]
+            self.inputs = [torch.empty_like(value, device=inputs[0].device) for value in inputs]
         for own, new in zip(self.inputs, inputs, strict=True):
             own.copy_(new, non_blocking=True)
         self.calls += 1
@@ -87,8 +87,8 @@ def reading_rates(optimizers: Sequence[Optimizer], rates: Sequence[Tensor]) -> I
 class GraphedGAN(ConditionalGAN):
     """A conditional GAN on one GPU, each of whose steps is one CUDA graph.
 
-    Learning rates, gamma and the share of the average become float32 on the device. While
-    ``beta2`` changes, steps run as without a graph.
+    Learning rates, gamma and the generator's share in its average become float32 on the device.
+    While ``beta2`` changes, steps run as without a graph.
     """
 
     @override
@@ -122,7 +122,7 @@ class GraphedGAN(ConditionalGAN):
         return losses
 
     def play_from_memory(self, *tensors: Tensor) -> Losses:
-        """The same, with all that changes in memory that can be refilled."""
+        """Take the steps of ``play`` with all that changes in tensors that can be refilled."""
         images, real_labels, latents, labels, numbers = tensors
         *rates, gamma, ema_share = numbers.unbind()
         with reading_rates(self.trainer.optimizers, rates):
@@ -143,6 +143,11 @@ def require_graph_support(
     discriminator_steps: int,
     optimizers: Sequence[Optimizer],
 ) -> None:
+    """Refuse settings whose steps cannot become one CUDA graph.
+
+    Raises:
+        InputError: naming the first need that is not met.
+    """
     groups = [optimizer.param_groups[0] for optimizer in optimizers]
     fused = all(group.get("fused") and "betas" in group for group in groups)
     needs = {

@@ -40,12 +40,15 @@ class ConditionalGAN(GenerativeModel):
     """A generator and a discriminator trained against each other.
 
     Generators map latents (N, Z) and class indices (N,) to images (N, C, H, W), -1 being black
-    and 1 white; discriminators map images and class indices to logits (N,). The generator learns
-    from every ``discriminator_steps``-th batch, the discriminator from all, directly: Lightning
-    counts the generator's steps alone.
+    and 1 white; discriminators map images and class indices to logits (N,). The discriminator
+    learns from every batch, the generator from every ``discriminator_steps``-th; Lightning counts
+    the generator's steps alone.
 
     ``terms`` join the adversarial loss of each player, and in both steps the discriminator sees
     every image through ``augment``, one after the other.
+
+    Raises:
+        InputError: if the discriminator lacks what a term or a penalty needs of it.
     """
 
     loss_names: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -92,7 +95,7 @@ class ConditionalGAN(GenerativeModel):
         self.ema = (
             EMA(generator, halflife_images=ema_halflife_images) if ema_halflife_images else None
         )
-        # Kept, because walking through a network costs 0.1 ms.
+        # Kept, so that no step has to walk through the networks.
         self.generator_weights = trained(generator)
         self.discriminator_weights = trained(discriminator)
 
@@ -106,12 +109,12 @@ class ConditionalGAN(GenerativeModel):
 
     @property
     def counted_optimizer(self) -> Any:
-        """The generator's, wrapped by Lightning, which counts its steps."""
+        """The generator's optimizer, wrapped by Lightning, which counts its steps."""
         return self.optimizers()[0]  # type: ignore[index]
 
     @property
     def discriminator_optimizer(self) -> Optimizer:
-        """The discriminator's, as it is, whose steps nobody counts."""
+        """The discriminator's optimizer without Lightning's wrapper: nobody counts its steps."""
         return self.optimizers(use_pl_optimizer=False)[1]  # type: ignore[index]
 
     @override
@@ -143,7 +146,10 @@ class ConditionalGAN(GenerativeModel):
         ema_share: float | Tensor,
         trains_generator: bool,
     ) -> Losses:
-        """The discriminator's step and, in its turn, the generator's, on the same images."""
+        """Take the discriminator's step and, if it ``trains_generator``, then the generator's.
+
+        Both see the same images; the adversarial losses are returned.
+        """
         with torch.set_grad_enabled(trains_generator):
             fake = self.make_fake(latents, labels)
         losses = {"d_loss": self.step_discriminator(real, fake, gamma=gamma)}
@@ -173,13 +179,13 @@ class ConditionalGAN(GenerativeModel):
         return objective.adversarial
 
     def ema_share(self, n_images: int) -> float:
-        """Weight of the generator in its average after ``n_images`` more images."""
+        """Weight of the generator in its average, if any, after ``n_images`` more images."""
         if self.ema is None:
             return 0.0
         return self.ema.share(n_images=n_images, ramp=self.scheduled.get("ema_halflife", 1.0))
 
     def draw_inputs(self, real_labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents, and labels, which are the real ones only where pairs are compared."""
+        """Draw latents (N, Z) and class indices (N,), the real ones if pairs are compared."""
         is_paired = self.game.is_paired
         labels = real_labels if is_paired else torch.randint_like(real_labels, self.n_classes)
         return torch.randn(len(labels), *self.noise_shape, device=labels.device), labels
@@ -189,7 +195,7 @@ class ConditionalGAN(GenerativeModel):
 
     @override
     def evaluate(self, real: Labelled) -> Losses:
-        """Both adversarial losses, without penalties, terms and augmentations."""
+        """Return both adversarial losses, without penalties, terms and augmentations."""
         fake = self.make_fake(*self.draw_inputs(real.labels))
         losses = self.game.adversarial_losses(self.discriminator, real, fake)
         return dict(zip(self.loss_names, losses, strict=True))
@@ -197,10 +203,10 @@ class ConditionalGAN(GenerativeModel):
     @property
     @override
     def sampler(self) -> nn.Module:
-        """The averaged generator where one is kept."""
+        """The averaged generator where an average is kept, otherwise the generator itself."""
         return self.generator if self.ema is None else self.ema
 
 
 def trained(network: nn.Module) -> list[nn.Parameter]:
-    """The weights that an optimizer moves."""
+    """The weights of ``network`` that an optimizer moves: those that require gradients."""
     return [weight for weight in network.parameters() if weight.requires_grad]

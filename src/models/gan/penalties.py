@@ -19,8 +19,6 @@ from src.errors import InputError
 from src.models.gan.scores import Scored
 
 Critic = Callable[[Tensor, Tensor], Tensor]  # images (N, C, H, W), labels (N,) -> logits (N,)
-
-
 Reads = Literal["images", "logits", "slopes"]
 
 
@@ -70,7 +68,7 @@ class ZeroCenteredPair:
         )
         # Exact only while no logit depends on another image, as in ``input_gradients``.
         slopes = torch.autograd.grad(logits.sum(), images, create_graph=True)
-        at_real, at_fake = (each.flatten(1).square().sum(dim=1) for each in slopes)
+        at_real, at_fake = (slope.flatten(1).square().sum(dim=1) for slope in slopes)
         return self.weight / 2 * (at_real + at_fake)
 
 
@@ -101,10 +99,10 @@ class FiniteDifference:
 
 
 def require_repeatable(critic: nn.Module, penalties: Iterable[Penalty]) -> None:
-    """Refuse to compare two logits of an image where each look at it gives another.
+    """Refuse penalties that read logits of a critic that may give an image two different ones.
 
     Raises:
-        InputError: naming the layer that does.
+        InputError: naming a layer that makes it do so.
     """
     found = [type(part).__name__ for part in critic.modules() if answers_anew(part)]
     if found and any(penalty.reads == "logits" for penalty in penalties):
@@ -115,9 +113,11 @@ def require_repeatable(critic: nn.Module, penalties: Iterable[Penalty]) -> None:
 
 
 def answers_anew(part: nn.Module) -> bool:
+    """Whether a layer may answer the same input differently the next time, while it trains."""
     if isinstance(part, _DropoutNd):
         return part.p > 0
-    return isinstance(part, (_BatchNorm, ParametrizationList))  # whose power iteration moves on
+    # A parametrization may be spectral norm, whose power iteration moves on.
+    return isinstance(part, (_BatchNorm, ParametrizationList))
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Interpolated:
 
     def __call__(self, critic: Critic, *, real: Scored, fake: Scored) -> Tensor:
         (real_images, labels), fake_images = real.batch, fake.batch.images
-        share = torch.rand(len(labels), 1, 1, 1, device=real_images.device)
-        images = torch.lerp(fake_images, real_images, share.to(real_images.dtype))
+        fraction = torch.rand(len(labels), 1, 1, 1, device=real_images.device)
+        images = torch.lerp(fake_images, real_images, fraction.to(real_images.dtype))
         norms = input_gradients(critic, images, labels).norm(dim=1)
         return self.weight * (norms - 1).square()

@@ -1,8 +1,8 @@
 """What players may minimize besides the adversarial loss: real and fake images to values.
 
-A term needs a method of the discriminator: it calls ``features``, but ``classify`` is called for
-it, where the loss's logits come from. A ``paired`` term compares real and fake images of the same
-labels.
+``needs`` names the method that a term needs of the discriminator: ``features``, which it calls, or
+``classify``, whose answers ``Scored`` holds beside the loss's logits. A ``paired`` term compares
+real and fake images of the same labels.
 """
 
 from collections.abc import Mapping
@@ -30,9 +30,9 @@ class Term(Protocol):
 
 @dataclass(frozen=True)
 class FeatureMatching:
-    """The generator's: ||mean f(real) - mean f(fake)||^2 (arXiv:1606.03498, section 3.1).
+    """For the generator: ||mean f(real) - mean f(fake)||^2 (arXiv:1606.03498, section 3.1).
 
-    Needs ``features(images, labels)``, (N, ...).
+    The discriminator needs ``features(images, labels)`` of shape (N, ...).
     """
 
     weight: float = 1.0
@@ -51,13 +51,14 @@ class FeatureMatching:
 
 @dataclass(frozen=True)
 class AuxiliaryClassifier:
-    """Both players': the cross-entropy L_C of the labels (AC-GAN, arXiv:1610.09585, section 3).
+    """For both players: the cross-entropy L_C of the labels (AC-GAN, arXiv:1610.09585, section 3).
 
-    Without ``fakes`` the discriminator learns it from real images alone. With a projection, whose
-    class logits are its own, one embedding then does what arXiv:2108.09016 calls data matching and
-    label matching, and has two for.
+    Without ``fakes`` the discriminator learns to classify from real images alone. A projection
+    classifies with the embedding that also enters its logits; arXiv:2108.09016 calls these two uses
+    data matching and label matching, and has an embedding for each.
 
-    Needs ``classify(images, labels)``: the logits, and logits (N, K) of the classes.
+    The discriminator needs ``classify(images, labels)``, which returns the logits (N,) and logits
+    (N, K) of the classes.
     """
 
     weight: float = 1.0
@@ -72,12 +73,18 @@ class AuxiliaryClassifier:
         return self.misread(fake)
 
     def misread(self, scored: Scored) -> Tensor:
+        """Weighted cross-entropy (N,) of the labels of a batch that was scored with classes."""
         assert scored.class_logits is not None
         labels = scored.batch.labels
         return self.weight * F.cross_entropy(scored.class_logits, labels, reduction="none")
 
 
 def require_methods(discriminator: nn.Module, terms: Mapping[str, Term]) -> None:
+    """Refuse a discriminator without the methods that the terms need.
+
+    Raises:
+        InputError: naming the term and the missing method.
+    """
     for name, term in terms.items():
         if not callable(getattr(discriminator, term.needs, None)):
             raise InputError(
