@@ -78,9 +78,9 @@ class Pixels(GenerativeModel):
 YAML = """
 _target_: pixels.Pixels
 lr: 0.05
-n_classes: 10
-channels: 1
-img_size: 28
+n_classes: null
+channels: null
+img_size: null
 network:
   _target_: pixels.Normal
   n_classes: ${..n_classes}
@@ -124,7 +124,7 @@ def test_a_family_outside_the_project_trains_resumes_generates_and_is_judged(
 ) -> None:
     shell = Shell(tmp_path, judged_data)
     options = [
-        "model=pixels", *BARS, "trainer.max_epochs=3", "callbacks.quality.n=700", "logger=csv"
+        *BARS, "model=pixels", "trainer.max_epochs=3", "callbacks.quality.n=700", "logger=csv"
     ]  # fmt: skip
     shell.run(*options, "hydra.run.dir=whole")
     shell.run(*options, "trainer.max_steps=35", "hydra.run.dir=cut")
