@@ -101,7 +101,8 @@ def test_the_panel_s_commands_can_be_pasted(tmp_path: Path, capsys: Any) -> None
     (run / "tensorboard").mkdir()
     (run / "checkpoints").mkdir()
     (run / "checkpoints" / "last.ckpt").touch()
-    show(report(run, {}, n_classes=10, more=[]))
+    model = SimpleNamespace(n_classes=10, loss_names=ConditionalGAN.loss_names)
+    show(report(run, {}, model, more=[]))
     lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
     folder = shlex.quote(str(run / "wandb") + "/")
     assert f"python run.py task=generate labels=5 {setting('ckpt', run)}" in lines
