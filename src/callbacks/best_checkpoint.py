@@ -8,9 +8,10 @@ from src.datamodules.in_memory import InMemoryDataModule
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Saves after what it monitors was measured, and at no other time.
+    """Saves a checkpoint after what it monitors was measured, and at no other time.
 
-    Before the checkpoint of the epoch, if it precedes that one's callback, which then knows of it.
+    It saves before the checkpoint of the epoch, if its callback precedes that one's, which then
+    knows of it.
     Without ``monitor`` it is the first number that the data set's evaluation measures; the lowest
     is the best.
     """

@@ -80,7 +80,7 @@ class LossRecord(Callback):
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Of an epoch that was cut short, the row waits for its end."""
+        """Drop the row of an epoch that was cut short: it is written when the epoch ends."""
         epochs: Any = trainer.fit_loop.epoch_progress.current
         self.history = [row for row in self.history if row["epoch"] <= epochs.processed]
 

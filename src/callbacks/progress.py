@@ -16,12 +16,12 @@ log = logging.getLogger(__name__)
 
 
 def make_progress(record: LossRecord, *, bar: bool) -> Callback:
-    """A bar, as on a terminal, or one plain line per epoch, as in a log file."""
+    """Make a progress bar, as for a terminal, or one plain line per epoch, as for a log file."""
     return ProgressBar(record) if bar else EpochLines(record)
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's bar with losses and speed from the record, which costs no step anything."""
+    """Lightning's bar, with losses and images per second as the record has them."""
 
     def __init__(self, record: LossRecord) -> None:
         super().__init__(leave=True)

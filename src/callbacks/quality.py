@@ -110,7 +110,7 @@ class Quality(Callback):
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """For epochs that end without a validation."""
+        """Measure after an epoch that ended without a validation."""
         if not is_cut(trainer):
             self.measure_if_due(trainer, pl_module)
 
@@ -123,7 +123,7 @@ class Quality(Callback):
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Whatever ended the training, such as max_steps, its last state is measured."""
+        """Measure the last state, whatever has ended the training, such as max_steps."""
         if not self.history or self.history[-1]["step"] != trainer.global_step:
             self.measure(trainer, pl_module)
 
@@ -144,7 +144,7 @@ class Quality(Callback):
 
     @property
     def latest(self) -> Row:
-        """Under the names that loggers show; empty if nothing was measured yet."""
+        """The newest numbers under the names that loggers show; empty before the first ones."""
         if not self.history or self.evaluation is None:
             return {}
         row, names = self.history[-1], self.evaluation.measured
@@ -165,7 +165,7 @@ class Quality(Callback):
 def judge_over_ranks(
     trainer: pl.Trainer, model: GenerativeModel, evaluation: Evaluation, *, n: int
 ) -> Row:
-    """What ``quick`` measures of ``n`` images, of which every rank generates and reads a part.
+    """Measure ``n`` generated images, of which every rank generates and reads a part.
 
     The result is that of one process, and every rank has it.
     """
@@ -181,7 +181,7 @@ def judge_over_ranks(
 def share(
     trainer: pl.Trainer, model: GenerativeModel, *, n: int
 ) -> Iterator[tuple[Tensor, Labelled]]:
-    """This rank's images, every ``world_size``-th chunk, after their places among all."""
+    """Generate this rank's chunks of images, each after their places (rows) among all ``n``."""
     noise = model.draw_noise(n, torch.Generator().manual_seed(0))
     labels = torch.arange(n) % model.n_classes
     for buffer in model.sampler.buffers():  # each rank's batch normalization has its own
@@ -197,7 +197,7 @@ def sum_over_ranks(trainer: pl.Trainer, values: Tensor) -> Tensor:
 
 
 def beside_real(metrics: Mapping[str, Any]) -> list[str]:
-    """What was measured last, if anything was, each with what real images score."""
+    """One text for each number that was measured last, beside what real images score."""
     names = [key.removeprefix("real/") for key in metrics if key.startswith("real/")]
     return [
         f"{name} {metrics[f'val/{name}']:.3f} (real {metrics[f'real/{name}']:.3f})"
@@ -207,7 +207,7 @@ def beside_real(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def epochs(trainer: pl.Trainer) -> int:
-    """Begun so far, the one that goes on included."""
+    """Number of epochs that have begun, the current one included."""
     return trainer.fit_loop.epoch_progress.total.ready
 
 

@@ -15,7 +15,7 @@ from src.models.generative import GenerativeModel
 
 
 class SampleGrid(Callback):
-    """After each epoch, one column per class and one fixed noise per row, so that epochs compare.
+    """Draws a column for each class and a row for each fixed noise after every epoch.
 
     Images of a single class, each of its own noise, fill ten columns.
     Writes ``folder/epoch_0001.png`` and so on, shows the grid as ``gen_imgs`` in every logger

@@ -63,7 +63,7 @@ class StopOnSignal(Callback):
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A test should not follow a signal."""
+        """Leave after a signal, so that no test follows."""
         self.restore()
         if self.received is not None and trainer.world_size == 1:
             self.leave(trainer)

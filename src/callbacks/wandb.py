@@ -20,7 +20,7 @@ from src.loggers.wandb import Forgiving
 
 
 class WatchModel(Callback):
-    """Histograms of trained weights and their gradients, every ``log_freq`` batches.
+    """Logs histograms of trained weights and their gradients every ``log_freq`` batches.
 
     Not ``wandb.watch``: its hooks follow a forward pass that a GAN as a whole never makes, know
     nothing of the step axis, and let a lost connection end the training.
@@ -52,7 +52,7 @@ class WatchModel(Callback):
 
 
 class UploadCodeAsArtifact(Callback):
-    """The Python files below ``code_dir``, as they are at the start."""
+    """Uploads the Python files below ``code_dir`` as they are when training starts."""
 
     def __init__(self, code_dir: str) -> None:
         self.code_dir = Path(code_dir)
@@ -75,7 +75,7 @@ class UploadCodeAsArtifact(Callback):
 
 
 class UploadCheckpointsAsArtifact(Callback):
-    """The checkpoints that training left: those a metric chose, or all below ``ckpt_dir``."""
+    """Uploads checkpoints when training ends: those a metric chose, or all below ``ckpt_dir``."""
 
     def __init__(self, ckpt_dir: str, upload_best_only: bool = True) -> None:  # noqa: FBT001, FBT002
         self.ckpt_dir = Path(ckpt_dir)

@@ -107,7 +107,7 @@ class SturdyWandbLogger(WandbLogger):
         return run
 
     def _start(self) -> "Run":
-        """A run in the wanted mode, or in the next humbler one that works."""
+        """Start a run in the wanted mode, or in the next humbler one that works."""
         modes = ["online", "offline", "disabled"]
         for mode in modes[modes.index(self._wanted()) :]:
             with Forgiving(f"{mode} logging", self._warned):
@@ -253,7 +253,7 @@ class Forgiving:
 
 
 def _configured(mode: str) -> str:
-    """The wished mode, else the one in wandb's settings files (``wandb offline`` writes there)."""
+    """The mode that was asked for, else that of wandb's settings (``wandb offline``)."""
     return mode or MODES[_wandb().setup().settings.mode]
 
 
@@ -292,7 +292,7 @@ def _tell_how_to_review(run: "Run", root: Path) -> None:
 
 
 def _wandb() -> ModuleType:
-    """Import wandb on demand: half a second that other loggers need not pay."""
+    """Import wandb on demand, so that runs with other loggers start without it."""
     import wandb  # noqa: PLC0415
 
     return wandb

@@ -19,7 +19,10 @@ Row = dict[str, float]
 
 
 def remembered(folder: Path, *key: object, compute: Callable[[], Tensors]) -> Tensors:
-    """What ``compute`` returned for this key, with this version of the metrics, or returns now."""
+    """Return the tensors stored for ``key``, or else compute and store them.
+
+    The key includes the version of the code that measures.
+    """
     digest = hashlib.sha256(repr((*key, code_version())).encode()).hexdigest()[:16]
     path = folder / f"{key[0]}-{digest}.safetensors"
     try:
@@ -34,7 +37,7 @@ def remembered(folder: Path, *key: object, compute: Callable[[], Tensors]) -> Te
 
 
 def remembered_row(folder: Path, *key: object, compute: Callable[[], Row]) -> Row:
-    """The same for plain numbers."""
+    """Return the numbers stored for ``key``, or else compute and store them."""
     tensors = remembered(folder, *key, compute=lambda: as_tensors(compute()))
     return {name: value.item() for name, value in tensors.items()}
 
@@ -53,7 +56,7 @@ def code_version() -> str:
 
 
 def md5_of_data(data: Labelled) -> str:
-    """Of the pixels and labels as they are used, after any resizing."""
+    """Hash of a part's pixels and labels as they are used, after any resizing."""
     digest = hashlib.md5(data.images.numpy().tobytes(), usedforsecurity=False)
     digest.update(data.labels.numpy().tobytes())
     return digest.hexdigest()

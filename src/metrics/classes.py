@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ClassFindings(Findings):
-    """With the images, and where the nearest training images are."""
+    """Findings about labelled images, which are kept with their nearest training images."""
 
     fake: Judged
     train: Tensor
@@ -42,7 +42,10 @@ class ClassFindings(Findings):
 
 
 class ClassEvaluation:
-    """Compares features, labels and neighbours, against the validation part while training."""
+    """Compares generated images with real ones by features, labels and neighbours.
+
+    While training the real ones are the validation part, in a report the test part.
+    """
 
     measured: ClassVar[tuple[str, ...]] = ("fid_cnn", "label_accuracy", "coverage")
 
@@ -142,7 +145,7 @@ def require_enough_real(real: RealData) -> None:
 
 
 def add_cas(rows: dict[str, Row], real: Real, images: Labelled, *, n_seeds: int) -> None:
-    """Its mean over classifier seeds; the noise, which teaches nothing, gets one seed."""
+    """Add ``cas`` to all rows: its mean over ``n_seeds`` classifiers, one of them for the noise."""
     if n_seeds == 0:
         return
     counts = count_classes(images.labels, n_classes=real.n_classes)

@@ -61,10 +61,10 @@ class Evaluation(Protocol):
         """Zeros in place of what ``read`` gives for ``n`` images."""
 
     def read(self, data: Labelled) -> Tensors:
-        """What is seen in each image: named tensors (N, ...), from any part of the images."""
+        """Ask the judges about images: named tensors (N, ...), a row for each image."""
 
     def quick(self, labels: Tensor, seen: Tensors) -> Row:
-        """What is ``measured``, and the same of real images as ``real_...``.
+        """Measure what ``measured`` names, and the same of real images as ``real_...``.
 
         Args:
             labels: of all images, (N,), the classes in turn.
@@ -72,7 +72,7 @@ class Evaluation(Protocol):
         """
 
     def labels(self, n: int) -> Tensor:
-        """Those to generate for a report, ``n`` of each class where there are several."""
+        """Class indices of the images to generate for a report, ``n`` of each class."""
 
     def require_full(self, labels: Tensor, *, what: str) -> None:
         """Load what ``full`` needs for images of ``labels``.
@@ -82,4 +82,4 @@ class Evaluation(Protocol):
         """
 
     def full(self, images: Labelled, *, cas_seeds: int) -> Findings:
-        """Every metric, with the classes of ``images`` in turn."""
+        """Measure every metric of ``images``, whose classes come in turn."""

@@ -40,7 +40,7 @@ def rows_like(labels: Tensor, counts: Tensor) -> Tensor:
 
 
 def noise(counts: Tensor, *, like: Labelled) -> Labelled:
-    """The ceiling's images: every pixel uniform, the classes in turn."""
+    """Noise for the ceiling: uniform pixels, ``counts[k]`` of class k, the classes in turn."""
     generator = torch.Generator().manual_seed(0)
     shape = (int(counts.sum()), *like.images.shape[1:])
     images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)

@@ -22,7 +22,7 @@ ROLES = "features", "labels"
 
 
 class NoJudgesError(InputError):
-    """Nobody has trained judges for these data."""
+    """The data set has no judges, or none that fit its classes and channels."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Judges:
         return self.records["labels"].n_classes
 
     def read(self, data: Labelled) -> Judged:
-        """Ask both judges about uint8 images and int64 labels, on the CPU."""
+        """Ask both judges about uint8 images and int64 labels; the answers are on the CPU."""
         probabilities = predict(self.labels, data.images, device=self.device)
         confidence = probabilities.gather(1, data.labels.unsqueeze(1)).squeeze(1)
         features = torch.cat(list(self.describe(data.images)))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-MOST = 5_000  # points of a part, whose cost grows with the square
+MOST_POINTS = 5_000  # of a part, whose cost grows with the square
 
 
 class Estimate(NamedTuple):
@@ -23,7 +23,9 @@ def kernel_distance(fake: Tensor, real: Tensor, *, blocks: int = 10, seed: int =
     generator = torch.Generator().manual_seed(seed)
     shuffled = (each[torch.randperm(len(each), generator=generator)] for each in (fake, real))
     pairs = zip(*(each.double().tensor_split(blocks) for each in shuffled), strict=True)
-    values = torch.tensor([squared_mmd(a[:MOST], b[:MOST]) for a, b in pairs], dtype=torch.float64)
+    values = torch.tensor(
+        [squared_mmd(a[:MOST_POINTS], b[:MOST_POINTS]) for a, b in pairs], dtype=torch.float64
+    )
     return Estimate(float(values.mean()), float(values.std() / blocks**0.5))
 
 
@@ -33,7 +35,7 @@ def squared_mmd(fake: Tensor, real: Tensor) -> float:
 
 
 def mean_of_pairs(points: Tensor) -> Tensor:
-    """The mean kernel of distinct points."""
+    """Mean of the kernel over all pairs of distinct points."""
     values, n = kernel(points, points), len(points)
     return (values.sum() - values.trace()) / (n * (n - 1))
 

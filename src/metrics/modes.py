@@ -22,7 +22,7 @@ N_MODES = 1_000
 
 
 def digit_judges(*, data_dir: Path, device: str = "cpu") -> Judges:
-    """MNIST's: the one that reads labels reads each channel."""
+    """Judges of MNIST's digits, whose classifier of labels reads each channel."""
     return load_judges("mnist", n_classes=10, channels=1, data_dir=data_dir, device=device)
 
 
@@ -50,7 +50,7 @@ def count_modes(modes: Tensor) -> Row:
 
 
 def count_once(judges: Judges, data: Labelled, *, folder: Path) -> Row:
-    """Of images that are always the same, remembered."""
+    """Count the modes of images that are always the same, once for this version of the metrics."""
     key = judges.sha256s["labels"], md5_of_data(data)
     return remembered_row(
         folder, "modes", *key, compute=lambda: count_modes(read_modes(judges, data.images))
@@ -59,7 +59,7 @@ def count_once(judges: Judges, data: Labelled, *, folder: Path) -> Row:
 
 @dataclass(frozen=True, kw_only=True)
 class ModeFindings(Findings):
-    """With the images, uint8 (N, 3, H, W)."""
+    """Findings about stacked digits, which are kept as uint8 (N, 3, H, W)."""
 
     images: Tensor
 

@@ -10,7 +10,7 @@ BLOCK = 500  # rows of a distance matrix that exist at once
 
 
 class Manifold(NamedTuple):
-    """Shares in [0, 1], except for density, which may exceed 1."""
+    """Precision, recall, density and coverage: shares in [0, 1], but density may exceed 1."""
 
     precision: float  # of generated points that lie among real ones
     recall: float  # of real points that lie among generated ones
@@ -19,7 +19,7 @@ class Manifold(NamedTuple):
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
-    """Rows of the matrix (N, M), BLOCK at a time."""
+    """Squared Euclidean distances between two sets of points, BLOCK rows (BLOCK, M) at a time."""
     norms = y.square().sum(1)
     for rows in x.split(BLOCK):
         product = torch.addmm(norms, rows, y.T, alpha=-2)
@@ -66,7 +66,10 @@ class Nearest(NamedTuple):
 
 
 def nearest(queries: Tensor, points: Tensor) -> Nearest:
-    """Found in float32, then measured in float64: the distance to a copy is exactly 0."""
+    """Nearest of ``points`` to each query, found in float32 and then measured in float64.
+
+    The distance to a copy is exactly 0.
+    """
     indices = torch.cat([rows.argmin(1) for rows in squared_distances(queries, points)])
     gaps = [
         (mine.double() - points[found].double()).square().sum(1).sqrt()

@@ -70,7 +70,7 @@ METRICS = {
 
 
 def fidelity(fake: Judged, real: Judged) -> Row:
-    """How the features are distributed, against one part of the real data."""
+    """Metrics of how the features of ``fake`` are distributed beside those of ``real``."""
     reference = fit(real.features)
     kid = kernel_distance(fake.features, real.features)
     classes = frechet_per_class(
@@ -94,7 +94,7 @@ def fidelity(fake: Judged, real: Judged) -> Row:
 
 
 def same_size_manifold(fake: Judged, real: Judged) -> Manifold:
-    """Of equally many of both, at random where there are more real ones: MNIST is sorted."""
+    """Manifold metrics of equally many images of both, the real ones at random."""
     n = min(len(fake.labels), len(real.labels), MOST)
     return manifold(fake.features[:n], real.features[at_random(len(real.labels))[:n]])
 
@@ -189,7 +189,7 @@ def measure(
 
 
 def first(judged: Judged) -> Judged:
-    """As many as statistics of neighbours take."""
+    """The first images, as many as statistics of neighbours take."""
     return judged.take(slice(MOST))
 
 
@@ -236,7 +236,7 @@ def confusion(fake: Judged, *, n_classes: int) -> Tensor:
 
 
 def quick(fake: Judged, real: Judged, *, size: int) -> Row:
-    """The three numbers that are worth their time while training; ``size`` as in ``Sizes``."""
+    """Measure ``fid_cnn``, coverage and label accuracy; ``size`` is ``Sizes.seen``."""
 
     def similarity(rows: slice) -> Row:
         part = fake.take(rows)

@@ -52,7 +52,7 @@ class Real:
         return remembered(self.folder, "test_gaps", *self.key, compute=compute)
 
     def neighbours(self, fake: Judged) -> dict[str, Nearest]:
-        """Of the first images, among the training images, in pixels and in features."""
+        """Nearest training images of the first generated ones, in pixels and in features."""
         return nearest_in(self.train, first(fake))
 
     def seen(self, counts: Tensor) -> Judged:
@@ -60,7 +60,7 @@ class Real:
         return self.train.take(rows_like(self.train.labels, counts))
 
     def unseen(self, counts: Tensor) -> Judged:
-        """The same of the validation part."""
+        """Validation images with the class frequencies of ``counts`` (K,), as many as there are."""
         return self.val.take(rows_like(self.val.labels, counts))
 
     def sizes(self, counts: Tensor) -> Sizes:

@@ -52,7 +52,7 @@ def draw_evaluation(
     *,
     title: str,
 ) -> None:
-    """What the numbers mean: images at random, the worst, the nearest copies, errors, bars.
+    """Draw images at random, the worst, the nearest copies, errors, and the numbers as bars.
 
     ``found`` names, among the images ``train``, the nearest to the first generated ones.
     """
@@ -76,7 +76,7 @@ def draw_evaluation(
 
 
 def draw_modes(file: BinaryIO, images: Tensor, rows: Mapping[str, Row], *, title: str) -> None:
-    """The first of stacked digits (N, 3, H, W), and how their numbers compare."""
+    """Draw the first of stacked digits (N, 3, H, W), and their numbers as bars."""
     figure = Figure(figsize=(17, 8), layout="constrained")
     figure.suptitle(title)
     left, right = figure.subplots(1, 2)
@@ -87,13 +87,13 @@ def draw_modes(file: BinaryIO, images: Tensor, rows: Mapping[str, Row], *, title
 
 
 def at_random(fake: Judged, n_classes: int) -> Tensor:
-    """The first ones of each class, for their order is random, (K * COLUMNS, C, H, W)."""
+    """The first COLUMNS images of each class, (K * COLUMNS, C, H, W): their order is random."""
     rows = [(fake.labels == label).nonzero().squeeze(1)[:COLUMNS] for label in range(n_classes)]
     return fake.images[torch.cat(rows)]
 
 
 def least_confident(fake: Judged, n_classes: int) -> Tensor:
-    """Those whose label the second judge finds least probable, the worst first."""
+    """The images of each class whose label the second judge finds least probable, worst first."""
     chosen = []
     for label in range(n_classes):
         rows = (fake.labels == label).nonzero().squeeze(1)
@@ -102,7 +102,7 @@ def least_confident(fake: Judged, n_classes: int) -> Tensor:
 
 
 def pairs(fake: Judged, train: Tensor, found: Nearest, n_classes: int) -> Tensor:
-    """Generated and training images in turn, the closest pairs of each class."""
+    """The closest pairs of each class: generated and training images in turn."""
     chosen = []
     for label in range(n_classes):
         rows = (fake.labels[: len(found.indices)] == label).nonzero().squeeze(1)
@@ -123,7 +123,7 @@ def draw_images(axes: Axes, images: Tensor, title: str, n_classes: int) -> None:
 
 
 def draw_confusion(figure: SubFigure, table: Tensor) -> None:
-    """Errors in colour, since the diagonal would outshine them; every share above 0.05 % in %."""
+    """Draw errors in colour, without the diagonal, and write every share above 0.05 % in %."""
     axes = figure.subplots()
     errors = table - torch.diag(table.diagonal())
     axes.imshow(errors.numpy(), cmap="Reds", vmin=0, vmax=max(0.01, 1.5 * float(errors.max())))
@@ -140,7 +140,7 @@ def draw_confusion(figure: SubFigure, table: Tensor) -> None:
 
 
 def draw_bars(axes: Axes, rows: Mapping[str, Row]) -> None:
-    """Where each metric lies on the way from noise, at the left, to real images, at the right."""
+    """Draw where each metric lies on the way from noise (left) to real images (right)."""
     shown = [name for name in METRICS if name in rows["generated"] and not name.startswith("c_t")]
     for height, name in enumerate(reversed(shown)):
         metric, values = METRICS[name], [rows[row][name] for row in ("generated", "real", "noise")]
@@ -159,7 +159,7 @@ def draw_bars(axes: Axes, rows: Mapping[str, Row]) -> None:
 
 
 def place(value: float, real: float, noise: float, *, metric: Metric) -> float:
-    """From 0, as noise, to 1, as real images; distances by their logarithms."""
+    """Place of a value from 0, as noise, to 1, as real images; distances by their logarithms."""
     if metric.better == "like real":
         return 1 - min(1.0, abs(value - real) / max(abs(noise - real), 1e-9))
     if metric.is_distance:
@@ -176,7 +176,7 @@ AXES = {"seconds": "seconds of training", "images": "real images seen"}
 
 
 def draw_quality(path: Path, curves: Mapping[str, Curve]) -> None:
-    """Quality on the validation images against time and against images seen, a line per run."""
+    """Draw quality on the validation images over time and over images seen, a line per run."""
     figure = Figure(figsize=(11, 9), layout="constrained")
     points = [point for curve in curves.values() for point in curve]
     shown = [metric for metric in QUALITY if any(metric in point for point in points)]

@@ -7,7 +7,7 @@ from rich.console import Console, RenderableType
 
 
 def show(panel: RenderableType) -> None:
-    """Print it wide enough that no command and no number is broken into lines."""
+    """Print a panel or table so wide that no command and no number is broken into lines."""
     console = Console()
     width = console.measure(panel, options=console.options.update(width=200)).maximum
     Console(width=max(console.width, width)).print(panel)
@@ -25,7 +25,7 @@ def setting(key: str, value: object) -> str:
 
 
 def quoted(value: object) -> str:
-    """In Hydra's quotes, where a backslash is one unless it stands before a quote or at the end."""
+    """Put a value in Hydra's quotes: backslashes are escaped before a quote and at the end."""
     text = re.sub(
         r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), str(value)
     )
