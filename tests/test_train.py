@@ -195,7 +195,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
     before = path.read_bytes()
     cfg = typed(*TINY, "trainer.max_epochs=4")
     cfg.resume = str(run)
-    message = r"d_loss is not finite at generator step 17: .*last.ckpt is the last good checkpoint"
+    message = r"d_loss is not finite at step 17: .*last.ckpt is the last good checkpoint"
     with pytest.raises(InputError, match=message):
         train(cfg)
     assert path.read_bytes() == before
@@ -378,7 +378,7 @@ def test_a_bug_in_a_step_stays_what_it_is(
 
 def test_the_first_bad_step_is_named_even_if_validation_sees_it_first(typed: Compose) -> None:
     cfg = typed(*TINY, "logger=null", "model.lr=1e30", "trainer.log_every_n_steps=50")
-    with pytest.raises(InputError, match=r"not finite at generator step [12]:"):
+    with pytest.raises(InputError, match=r"not finite at step [12]:"):
         train(cfg)
 
 

@@ -21,7 +21,7 @@ Means = dict[str, float]
 
 
 def publish(trainer: pl.Trainer, metrics: Means) -> None:
-    """Send metrics to every logger, on the one axis of all: generator steps."""
+    """Send metrics to every logger, on the one axis of all: the steps that Lightning counts."""
     for logger in trainer.loggers:
         logger.log_metrics(metrics, step=trainer.global_step)
 
@@ -38,7 +38,7 @@ class DivergenceError(InputError):
 class LossRecord(Callback):
     """Keeps the losses that the steps return on the device, and reads them back now and then.
 
-    Every ``log_every_n_steps`` generator steps the means since the last time go to the loggers,
+    Every ``log_every_n_steps`` counted steps the means since the last time go to the loggers,
     with images per second (over all devices), learning rates and what is scheduled. Every epoch
     adds a row to ``history``, which travels in the checkpoint, and redraws ``curves.png``. A loss
     that is not finite stops the run, always before a checkpoint is written.
@@ -142,7 +142,7 @@ class LossRecord(Callback):
         bad_step, name = min(found, default=(step, "a loss on another device"))
         last = self.run_dir / "checkpoints" / "last.ckpt"
         return DivergenceError(
-            f"{name} is not finite at generator step {bad_step}: the run was stopped, and "
+            f"{name} is not finite at step {bad_step}: the run was stopped, and "
             f"{f'{last} is the last good checkpoint' if last.is_file() else 'no checkpoint exists'}"
             "; start again with a smaller model.lr, or a penalty such as model/penalties=[r1,r2]"
         )

@@ -58,7 +58,7 @@ class StopOnSignal(Callback):
         if not trainer.is_global_zero:
             raise SystemExit(0)  # anything else would have Lightning kill rank 0
         step, go_on = trainer.global_step, command(resume=self.run_dir)
-        log.info(f"\nstopped and saved at generator step {step}: {go_on}")
+        log.info(f"\nstopped and saved at step {step}: {go_on}")
         raise SystemExit(128 + (self.received or signal.SIGTERM))
 
     @override

@@ -22,7 +22,7 @@ from src.loggers.wandb import Forgiving
 class WatchModel(Callback):
     """Logs histograms of trained weights and their gradients every ``log_freq`` batches.
 
-    Not ``wandb.watch``: its hooks follow a forward pass that a GAN as a whole never makes, know
+    Not ``wandb.watch``: its hooks follow a forward pass that a model as a whole never makes, know
     nothing of the step axis, and let a lost connection end the training.
     """
 

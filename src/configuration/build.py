@@ -130,8 +130,8 @@ def require_workable(callbacks: Sequence[Callback]) -> None:
             )
         if isinstance(callback, GradientAccumulationScheduler):
             raise InputError(
-                "GradientAccumulationScheduler does not work with two players, each of which steps "
-                "on every batch: leave it out, and type a larger datamodule.batch_size"
+                "GradientAccumulationScheduler does not work with models that step on every batch "
+                "themselves: leave it out, and type a larger datamodule.batch_size"
             )
 
 
@@ -167,12 +167,12 @@ def trainer_arguments(cfg: DictConfig, *, available: int) -> dict[str, Any]:
     """Lightning's arguments from the ``trainer`` group, on a machine with ``available`` GPUs.
 
     Raises:
-        InputError: if they do not suit a GAN, a search or this machine.
+        InputError: if they do not suit the steps of a model, a search or this machine.
     """
     arguments, devices = divide_trainer(cfg, available=available)
     if (precision := arguments.get("precision")) is not None and str(precision) not in PRECISIONS:
         raise InputError(
-            f"trainer.precision={precision} is not allowed, for 16-mixed overflows in a GAN, and "
+            f"trainer.precision={precision} is not allowed, for 16-mixed overflows, and "
             "images and losses are in float32: type bf16-mixed or 32"
         )
     if arguments.get("limit_train_batches") == 0:

@@ -242,7 +242,7 @@ def test_the_first_loss_that_is_not_finite_is_named(
     for later in range(step - 1, 5):
         script[0][later][player] = bad
     message = stopped(record, Scripted(script))
-    assert message.startswith(f"{name} is not finite at generator step {step}: the run was stopped")
+    assert message.startswith(f"{name} is not finite at step {step}: the run was stopped")
     assert "no checkpoint exists" in message
     assert message.endswith("such as model/penalties=[r1,r2]")
 
@@ -254,7 +254,7 @@ def test_a_discriminator_that_steps_more_often_is_stopped_at_the_generator_s_ste
     script = [(1.0, 1.0)] * 8
     script[batch] = (1.0, NAN)
     message = stopped(record, Scripted([script], discriminator_steps=2), log_every_n_steps=4)
-    assert message.startswith(f"d_loss is not finite at generator step {step}:")
+    assert message.startswith(f"d_loss is not finite at step {step}:")
 
 
 def test_the_run_stops_at_the_end_of_the_window_not_of_the_epoch(record: LossRecord) -> None:
@@ -281,7 +281,7 @@ def test_no_checkpoint_holds_a_loss_that_is_not_finite(record: LossRecord) -> No
     every_second = checkpointing(record, every_n_train_steps=2)
     message = stopped(record, gan, every_second, log_every_n_steps=5)
     last = record.run_dir / "checkpoints" / "last.ckpt"
-    assert message.startswith("g_loss is not finite at generator step 3:")
+    assert message.startswith("g_loss is not finite at step 3:")
     assert f"{last} is the last good checkpoint" in message
     assert torch.load(last, weights_only=True)["global_step"] == 2
 
