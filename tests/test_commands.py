@@ -86,7 +86,7 @@ COMMANDS: list[tuple[str, dict[str, Any]]] = [
             "model.discriminator.channels": 3,
             "model.loss._target_": "src.models.gan.losses.Relativistic",
             "model.schedules.lr.points": [[600_000, 1.0], [1_200_000, 0.0]],
-            "callbacks.best_checkpoint.monitor": "val/kl",
+            "callbacks.best_checkpoint.monitor": "auto",
         },
     ),
     ("hparams_search=mnist_grid", {"optimized_metric": "val/fid_cnn"}),

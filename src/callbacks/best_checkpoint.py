@@ -12,14 +12,14 @@ class BestCheckpoint(ModelCheckpoint):
 
     It saves before the checkpoint of the epoch, if its callback precedes that one's, which then
     knows of it.
-    Without ``monitor`` it is the first number that the data set's evaluation measures; the lowest
-    is the best.
+    ``monitor="auto"`` is the first number that the data set's evaluation measures; the lowest is
+    the best.
     """
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if self.monitor is None and isinstance(data, InMemoryDataModule):
+        if self.monitor == "auto" and isinstance(data, InMemoryDataModule):
             self.monitor = f"val/{data.dataset.evaluation.measured[0]}"
         super().setup(trainer, pl_module, stage)
 

@@ -32,8 +32,8 @@ from src.configuration.trust import require_literal
 from src.datamodules.data_set import DataSet
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
-from src.metrics.panel import METRICS
 from src.models.generative import GenerativeModel
+from src.reports.figures import QUALITY
 from src.runs.checkpoints import AtomicCheckpointIO
 
 PRECISIONS = "32", "32-true", "bf16", "bf16-mixed"
@@ -118,7 +118,7 @@ def require_workable(callbacks: Sequence[Callback]) -> None:
         f"val/{name}": callback.every_n_epochs
         for callback in callbacks
         if isinstance(callback, Quality) and callback.every_n_epochs > 1
-        for name in METRICS
+        for name in QUALITY
     }
     for callback in callbacks:
         metric = callback.monitor if isinstance(callback, EarlyStopping) and callback.strict else ""

@@ -42,9 +42,9 @@ def check_model(model: Node) -> None:
     parameters = {key: hint for key, hint in accepted(family).items() if key != "seed"}
     for key, hint in parameters.items():
         for names in filter(is_typeddict, (hint, *get_args(hint))):
-            check_node(
-                model.get(key, {}), dict.fromkeys(get_type_hints(names), Call), path=f"model.{key}"
-            )
+            if not isinstance(model.get(key), Mapping):
+                continue  # refused below
+            check_node(model[key], dict.fromkeys(get_type_hints(names), Call), path=f"model.{key}")
     check_node(
         {key: value for key, value in model.items() if key != "_target_"},
         accepted(Shared) | {key: as_node(hint) for key, hint in parameters.items()},
@@ -71,9 +71,15 @@ def as_node(hint: Any) -> Any:
         origin = get_origin(option) or option
         if is_typeddict(option) or (isinstance(origin, type) and issubclass(origin, Mapping)):
             return dict[str, Call]
-    plain = int, float, bool, str, NoneType
-    is_plain = all(option in plain for option in get_args(hint) or (hint,))
-    return hint if is_plain or get_origin(hint) is Literal else Call
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return hint if all(map(is_plain, options)) else Call
+
+
+def is_plain(hint: Any) -> bool:
+    """Whether YAML holds values of the type as they are: numbers, texts, choices, lists."""
+    origin = get_origin(hint)
+    is_list = isinstance(origin, type) and issubclass(origin, Sequence)
+    return hint in (int, float, bool, str, NoneType) or origin is Literal or is_list
 
 
 def check_saved_model(model: Node, *, trusted: Collection[str] = ()) -> None:
@@ -96,6 +102,8 @@ def check_saved_data(datamodule: Node, *, trusted: Collection[str]) -> None:
         datamodule, OF_CHECKPOINTS, source="the checkpoint", instead=instead, trusted=trusted
     )
     check_value(datamodule, Call, path="datamodule")
+    if "dataset" in datamodule:
+        check_dataset(datamodule["dataset"])
 
 
 def check_dataset(node: Any) -> None:

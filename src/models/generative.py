@@ -77,8 +77,9 @@ class GenerativeModel(pl.LightningModule):
         Noise is drawn on the CPU, where the images are too, so that equal noise gives equal images
         whatever the device draws.
         """
-        with evaluating(self.sampler):
-            return to_uint8(self.sampler(noise.to(self.device), labels.to(self.device))).cpu()
+        sampler = self.sampler
+        with evaluating(sampler):
+            return to_uint8(sampler(noise.to(self.device), labels.to(self.device))).cpu()
 
     def draw_noise(self, n: int, generator: torch.Generator) -> Tensor:
         """Standard normal noise (n, *noise_shape) on the CPU."""

@@ -179,14 +179,15 @@ def draw_quality(path: Path, curves: Mapping[str, Curve]) -> None:
     """Draw quality on the validation images over time and over images seen, a line per run."""
     figure = Figure(figsize=(11, 9), layout="constrained")
     points = [point for curve in curves.values() for point in curve]
-    shown = [metric for metric in QUALITY if any(metric in point for point in points)]
+    measured = dict.fromkeys(name for point in points for name in point if f"real_{name}" in point)
+    shown = [*(name for name in QUALITY if name in measured), *measured.keys() - QUALITY.keys()]
     grid_of_axes = figure.subplots(len(shown), len(AXES), sharey="row", sharex="col", squeeze=False)
     for row, metric in zip(grid_of_axes, shown, strict=True):
         for axes, x in zip(row, AXES, strict=True):
             for i, (name, curve) in enumerate(curves.items()):
-                measured = [point for point in curve if metric in point]
-                values = [point[metric] for point in measured]
-                axes.plot([point[x] for point in measured], values, f".-C{i}", label=name)
+                rows = [point for point in curve if metric in point]
+                values = [point[metric] for point in rows]
+                axes.plot([point[x] for point in rows], values, f".-C{i}", label=name)
             for floor in {point[f"real_{metric}"] for point in points if metric in point}:
                 axes.axhline(floor, color="gray", linestyle=":", label="real images")
             label_values(axes, metric)
@@ -199,7 +200,7 @@ def draw_quality(path: Path, curves: Mapping[str, Curve]) -> None:
 
 def label_values(axes: Axes, metric: str) -> None:
     axes.set_ylabel(metric)
-    if QUALITY[metric]:
+    if QUALITY.get(metric, False):
         axes.set_yscale("log")
     else:
         axes.ticklabel_format(axis="y", useOffset=False)  # 999 is not "-1 and +1e3"

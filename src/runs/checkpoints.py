@@ -74,6 +74,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             )
 
 
+def package_of(target: str) -> str:
+    """The package of the module that defines ``target``."""
+    return target.rpartition(".")[0].rpartition(".")[0]
+
+
 def require_same_model(checkpoint: dict[str, Any], model: dict[str, Any], *, path: Path) -> None:
     """Refuse a ``model`` group that is not the checkpoint's, for resuming would ignore what is new.
 
@@ -82,6 +87,8 @@ def require_same_model(checkpoint: dict[str, Any], model: dict[str, Any], *, pat
     """
     saved = checkpoint["hyper_parameters"]["model"]
     wanted = {key: value for key, value in model.items() if key != "schedules"}
+    if package_of(saved["_target_"]) == package_of(model["_target_"]):
+        del wanted["_target_"]  # ways of computing one family
     changed = [key for key in wanted if saved.get(key, {}) != wanted[key]]
     if changed:
         key = changed[0]

@@ -15,7 +15,7 @@ from src.configuration.container import plain
 from src.configuration.prepare import take_shape_of_data
 from src.configuration.schema import RENAMED
 from src.errors import InputError
-from tests.toys import assert_says
+from tests.toys import Compose, assert_says
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = [
@@ -330,3 +330,10 @@ def test_types_fit_exactly(hint: Any, accepted: list[Any], refused: list[Any]) -
 
 def test_types_are_described_in_words() -> None:
     assert describe(int | list[float] | None) == "an integer or a list, each item a number or null"
+
+
+@pytest.mark.parametrize("value", [None, "none", 3])
+def test_schedules_that_are_no_group_are_refused(typed: Compose, value: Any) -> None:
+    config = plain(typed())
+    with pytest.raises(InputError, match=r"model.schedules=.* is not allowed: .* a group of keys"):
+        check(config | {"model": config["model"] | {"schedules": value}})

@@ -262,7 +262,7 @@ def test_data_that_the_user_names_too_are_trusted() -> None:
 
 def test_runs_may_name_lightning_s_callbacks_and_loggers() -> None:
     names = ["pytorch_lightning.callbacks.EarlyStopping", "pytorch_lightning.loggers.CSVLogger"]
-    names += ["src.callbacks.quality.BestCheckpoint", "src.loggers.csv.CSVLogger"]
+    names += ["src.callbacks.best_checkpoint.BestCheckpoint", "src.loggers.csv.CSVLogger"]
     assert all(is_known(name, OF_RUNS) and not is_known(name, OF_CHECKPOINTS) for name in names)
     assert not is_known("pytorch_lightning.callbacks.callback.Any", OF_RUNS)
     assert not is_known("pytorch_lightning.trainer.Trainer", OF_RUNS)

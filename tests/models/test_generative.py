@@ -29,15 +29,19 @@ from src.models.schedules import Schedule
 class Normal(nn.Module):
     def __init__(self, *, n_classes: int, channels: int, img_size: int) -> None:
         super().__init__()
-        self.mean = nn.Parameter(torch.zeros(n_classes, channels, img_size, img_size))
-        self.log_std = nn.Parameter(torch.zeros(n_classes, channels, img_size, img_size))
+        self.shape = channels, img_size, img_size
+        n_pixels = channels * img_size**2
+        # Embeddings, for the backward pass of weight[labels] adds in any order on several threads.
+        self.mean, self.log_std = (nn.Embedding(n_classes, n_pixels) for _ in range(2))
+        nn.init.zeros_(self.mean.weight), nn.init.zeros_(self.log_std.weight)
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
-        return self.mean[labels] + noise * self.log_std[labels].exp()
+        images = self.mean(labels) + noise.flatten(1) * self.log_std(labels).exp()
+        return images.unflatten(1, self.shape)
 
     def nll(self, images: Tensor, labels: Tensor) -> Tensor:
-        log_std = self.log_std[labels]
-        return ((images - self.mean[labels]) ** 2 / (2 * (2 * log_std).exp()) + log_std).mean()
+        gap, log_std = images.flatten(1) - self.mean(labels), self.log_std(labels)
+        return (gap**2 / (2 * (2 * log_std).exp()) + log_std).mean()
 
 
 class Pixels(GenerativeModel):
@@ -53,8 +57,9 @@ class Pixels(GenerativeModel):
         schedules: Mapping[str, Schedule] | None = None,
         seed: int = 0,
     ) -> None:
-        shape = tuple(network.mean.shape[1:])
-        super().__init__(n_classes=n_classes, noise_shape=shape, schedules=schedules, seed=seed)
+        super().__init__(
+            n_classes=n_classes, noise_shape=network.shape, schedules=schedules, seed=seed
+        )
         self.network, self.make_optimizer = network, optimizer
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -137,8 +142,8 @@ def test_a_family_outside_the_project_trains_resumes_generates_and_is_judged(
     shell.run("task=generate", "model=pixels", "ckpt=whole", "labels=3", "hydra.run.dir=made")
     images = np.load(tmp_path / "made" / "samples.npz")["images"]
     noise = torch.randn(16, 1, 28, 28, generator=torch.Generator().manual_seed(12345))
-    mean, log_std = whole["network.mean"][3], whole["network.log_std"][3]
-    expected = (mean + noise * log_std.exp()).clamp(-1, 1)
+    mean, log_std = whole["network.mean.weight"][3], whole["network.log_std.weight"][3]
+    expected = (mean + noise.flatten(1) * log_std.exp()).clamp(-1, 1).view_as(noise)
     torch.testing.assert_close(to_float(torch.from_numpy(images)), expected, atol=0.01, rtol=0)
 
     judged = ["task=evaluate", "model=pixels", "n=65", "cas_seeds=0"]

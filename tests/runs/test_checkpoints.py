@@ -175,6 +175,13 @@ def test_parts_that_the_checkpoint_does_not_know_must_be_empty(path: Path) -> No
     require_same_model(checkpoint(), MODEL | {"penalties": {}}, path=path)
 
 
+def test_another_way_of_computing_the_family_is_no_other_model(path: Path) -> None:
+    saved = checkpoint() | {"hyper_parameters": {"model": MODEL | {"_target_": "a.gan.model.GAN"}}}
+    require_same_model(saved, MODEL | {"_target_": "a.gan.graph.GAN"}, path=path)
+    with pytest.raises(InputError, match=r"trained with model._target_=a.gan.model.GAN, not a.vae"):
+        require_same_model(saved, MODEL | {"_target_": "a.vae.model.VAE"}, path=path)
+
+
 def test_schedules_may_be_stretched(path: Path) -> None:
     schedules = {"lr": {"_target_": "a.Linear", "points": [[5, 1.0], [10, 0.0]]}}
     require_same_model(checkpoint(), MODEL | {"schedules": schedules}, path=path)

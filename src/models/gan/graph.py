@@ -158,4 +158,7 @@ def require_graph_support(
     }
     for need, is_met in needs.items():
         if not is_met:
-            raise InputError(f"a GAN as a CUDA graph needs {need}, or leave model._target_ out")
+            raise InputError(
+                f"a GAN as a CUDA graph needs {need}, or "
+                "model._target_=src.models.gan.model.ConditionalGAN"
+            )
