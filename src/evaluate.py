@@ -70,7 +70,7 @@ def evaluate(cfg: DictConfig) -> None:
         "version": versions(),
         "seconds": {"panel": seconds, "cas": found.cas_seconds},
         "rows": found.rows,
-        "cas_seeds": cfg.cas_seeds,
+        "cas_seeds": found.cas_seeds,
         **found.details,
     }
     folder, picture = Path(cfg.run_dir), BytesIO()

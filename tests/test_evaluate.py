@@ -153,7 +153,7 @@ def test_a_checkpoint_at_the_root_has_no_run_folder(
     evaluation = SimpleNamespace(
         doubt=lambda: None,
         judges=SimpleNamespace(records={}),
-        full=lambda images, cas_seeds: Findings(rows=rows, md5s={}, details={"cas_seeds": 0}),
+        full=lambda images, cas_seeds: Findings(rows=rows, md5s={}),
     )
     subject = Subject(nothing, evaluation, "x", {"ckpt": "/x.ckpt", "step": 1})
     monkeypatch.setattr("src.evaluate.from_checkpoint", lambda cfg: subject)

@@ -2,19 +2,18 @@
 
 import logging
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from statistics import mean, stdev
 from time import perf_counter
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from src.errors import InputError
 from src.images import Labelled
 from src.metrics.cache import Row, Tensors, md5_of_data
-from src.metrics.evaluation import Findings, RealData
+from src.metrics.evaluation import Evaluation, Findings, RealData
 from src.metrics.footing import count_classes, rows_like
 from src.metrics.judges import (
     Judged,
@@ -41,7 +40,7 @@ class ClassFindings(Findings):
     nearest: Nearest  # in pixels, of the first images among ``train``
 
 
-class ClassEvaluation:
+class ClassEvaluation(Evaluation):
     """Compares generated images with real ones by features, labels and neighbours.
 
     While training the real ones are the validation part, in a report the test part.
@@ -49,12 +48,8 @@ class ClassEvaluation:
 
     measured: ClassVar[tuple[str, ...]] = ("fid_cnn", "label_accuracy", "coverage")
 
-    def __init__(self, real: RealData, *, data_dir: Path, device: str) -> None:
-        self.real, self.data_dir, self.device = real, data_dir, device
-        self.folder = data_dir / "judged"
-
-    @cached_property
-    def judges(self) -> Judges:
+    @override
+    def find_judges(self) -> Judges:
         return load_judges(
             self.real.name,
             n_classes=self.real.n_classes,
@@ -63,9 +58,11 @@ class ClassEvaluation:
             device=self.device,
         )
 
+    @override
     def doubt(self) -> str | None:
         return doubt_of_split(self.judges, md5_of_data(self.real.train))
 
+    @override
     def require_quick(self, n: int) -> None:
         require_enough_real(self.real)
         if n <= Classifier.n_features:
@@ -77,13 +74,16 @@ class ClassEvaluation:
             )
         _ = self.judges
 
+    @override
     def unread(self, n: int) -> Tensors:
         features, predictions = torch.zeros(n, self.judges.features.n_features), torch.zeros(n)
         return Opinion(features, predictions.long(), torch.zeros(n))._asdict()
 
+    @override
     def read(self, data: Labelled) -> Tensors:
         return self.judges.read(data).opinion._asdict()
 
+    @override
     def quick(self, labels: Tensor, seen: Tensors) -> Row:
         fake = Judged(Labelled(torch.empty(len(labels), 0), labels), Opinion(**seen))
         train, part, folder = self.real.train, self.real.val, self.folder
@@ -93,19 +93,23 @@ class ClassEvaluation:
         row = quick(fake, val, size=len(rows_like(train.labels, counts)))
         return row | {f"real_{name}": value for name, value in floor.items()}
 
+    @override
     def labels(self, n: int) -> Tensor:
         return torch.arange(n * self.real.n_classes) % self.real.n_classes
 
+    @override
     def require_full(self, labels: Tensor, *, what: str) -> None:
         n_classes = self.real.n_classes
         require_enough(self.real.test.labels, n_classes=n_classes, what="the test split")
         _ = self.judges
         require_enough(labels, n_classes=n_classes, what=what)
 
+    @override
     def full(self, images: Labelled, *, cas_seeds: int) -> Findings:
         log.info("reading real images, which takes a minute or two and is then remembered")
-        parts = {"train": self.real.train, "val": self.real.val, "test": self.real.test}
-        real = judge_real(self.judges, **parts, folder=self.folder)
+        real = judge_real(
+            self.judges, self.real.train, self.real.val, self.real.test, folder=self.folder
+        )
         counts = count_classes(images.labels, n_classes=real.n_classes)
         real.require_enough(counts)
         fake = self.judges.read(images)
@@ -120,12 +124,12 @@ class ClassEvaluation:
         add_cas(rows, real, images, n_seeds=cas_seeds)
         details = {
             "n_real": real.sizes(counts)._asdict(),
-            "cas_seeds": cas_seeds,
             "label_accuracy_per_class": accuracy_per_class(fake),
             "confusion": confusion(fake, n_classes=real.n_classes).tolist(),
         }
         return ClassFindings(
-            rows=rows, md5s=real.md5s, details=details, cas_seconds=perf_counter() - panel_done,
+            rows=rows, md5s=real.md5s, details=details,
+            cas_seeds=cas_seeds, cas_seconds=perf_counter() - panel_done,
             fake=fake, train=real.train.images, nearest=found["pixels"],
         )  # fmt: skip
 

@@ -2,18 +2,18 @@
 
 import logging
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from src.errors import InputError
 from src.images import Labelled
 from src.metrics.cache import Row, Tensors, md5_of_data, remembered_row
 from src.metrics.classify import predict
-from src.metrics.evaluation import Findings, RealData
+from src.metrics.evaluation import Evaluation, Findings
 from src.metrics.footing import noise
 from src.metrics.judges import Judges, load_judges
 
@@ -64,7 +64,7 @@ class ModeFindings(Findings):
     images: Tensor
 
 
-class ModeEvaluation:
+class ModeEvaluation(Evaluation):
     """Counts the modes of images of one class; MNIST's classifier of labels reads each channel.
 
     The real ones are as many training triples, which have the digits' frequencies that are learned:
@@ -73,17 +73,11 @@ class ModeEvaluation:
 
     measured: ClassVar[tuple[str, ...]] = ("kl", "modes")
 
-    def __init__(self, real: RealData, *, data_dir: Path, device: str) -> None:
-        self.real, self.data_dir, self.device = real, data_dir, device
-        self.folder = data_dir / "judged"
-
-    @cached_property
-    def judges(self) -> Judges:
+    @override
+    def find_judges(self) -> Judges:
         return digit_judges(data_dir=self.data_dir, device=self.device)
 
-    def doubt(self) -> str | None:
-        return None
-
+    @override
     def require_quick(self, n: int) -> None:
         most = len(self.real.train.labels)
         if n > most:
@@ -93,12 +87,15 @@ class ModeEvaluation:
             )
         _ = self.judges
 
+    @override
     def unread(self, n: int) -> Tensors:
         return {"modes": torch.zeros(n, dtype=torch.int64)}
 
+    @override
     def read(self, data: Labelled) -> Tensors:
         return {"modes": read_modes(self.judges, data.images)}
 
+    @override
     def quick(self, labels: Tensor, seen: Tensors) -> Row:
         floor = self.count_real(len(labels))
         return count_modes(seen["modes"]) | {f"real_{name}": value for name, value in floor.items()}
@@ -106,10 +103,12 @@ class ModeEvaluation:
     def count_real(self, n: int) -> Row:
         return count_once(self.judges, self.real.train.take(slice(n)), folder=self.folder)
 
-    def labels(self, n: int) -> Tensor:  # noqa: ARG002
+    @override
+    def labels(self, n: int) -> Tensor:
         """As many as test triples whatever ``n`` is, but no more than training triples."""
         return torch.zeros_like(self.real.test.labels)[: len(self.real.train.labels)]
 
+    @override
     def require_full(self, labels: Tensor, *, what: str) -> None:
         most = len(self.real.train.labels)
         if not 0 < len(labels) <= most:
@@ -119,7 +118,8 @@ class ModeEvaluation:
             )
         _ = self.judges
 
-    def full(self, images: Labelled, *, cas_seeds: int) -> Findings:  # noqa: ARG002
+    @override
+    def full(self, images: Labelled, *, cas_seeds: int) -> Findings:
         """There are no classes to classify, so that ``cas_seeds`` trains nothing."""
         log.info("reading three digits of each image")
         n = len(images.labels)
@@ -133,6 +133,5 @@ class ModeEvaluation:
         return ModeFindings(
             rows=rows,
             md5s={"train": md5_of_data(self.real.train)},
-            details={"cas_seeds": 0},
             images=images.images,
         )
