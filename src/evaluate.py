@@ -86,7 +86,8 @@ def evaluate(cfg: DictConfig) -> None:
 def from_file(cfg: DictConfig) -> Subject:
     """Read the images of ``cfg.samples`` as what is judged, beside the data of ``cfg``."""
     datamodule = ready_data(cfg)
-    dataset, evaluation = datamodule.dataset, make_evaluation(cfg, datamodule)
+    dataset = datamodule.dataset
+    evaluation = datamodule.evaluation(data_dir=Path(cfg.data_dir), device=choose_device(cfg))
     shape = tuple(datamodule.test_set.images.shape[1:])
     data = read_samples(Path(cfg.samples), shape=shape, n_classes=dataset.n_classes)
     evaluation.require_full(data.labels, what=f"samples={cfg.samples}")
@@ -103,10 +104,10 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
     path = find_checkpoint(cfg.ckpt, logs=Path(cfg.work_dir) / "logs")
     log.info(f"judging {path}")
     checkpoint = load_checkpoint(path)
-    model = rebuild(checkpoint, path=path, trusted=[*targets(plain(cfg)["model"])])
-    model.to(choose_device(cfg))
+    device = choose_device(cfg)
+    model = rebuild(checkpoint, path=path, trusted=[*targets(plain(cfg)["model"])]).to(device)
     datamodule = data_of(cfg, model.hparams.get("datamodule", {}))
-    evaluation = make_evaluation(cfg, datamodule)
+    evaluation = datamodule.evaluation(data_dir=Path(cfg.data_dir), device=device)
     labels = evaluation.labels(cfg.n)
     evaluation.require_full(labels, what=f"n={cfg.n}")
     images = torch.cat(list(sample(model, labels, seed=cfg.seed)))
@@ -115,10 +116,6 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
         "step": checkpoint["global_step"], "seed": cfg.seed,
     }  # fmt: skip
     return Subject(Labelled(images, labels), evaluation, datamodule.dataset.name, source)
-
-
-def make_evaluation(cfg: DictConfig, datamodule: InMemoryDataModule) -> Evaluation:
-    return datamodule.evaluation(data_dir=Path(cfg.data_dir), device=str(choose_device(cfg)))
 
 
 def data_of(cfg: DictConfig, trained_on: dict[str, Any]) -> InMemoryDataModule:

@@ -96,9 +96,8 @@ class Quality(Callback):
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for name in (
-            self.evaluation.measured if self.evaluation else ()
-        ):  # what is there afterwards is fresh, as BestCheckpoint needs it
+        # What is there afterwards is fresh, as BestCheckpoint needs it.
+        for name in self.evaluation.measured if self.evaluation else ():
             trainer.callback_metrics.pop(f"val/{name}", None)
 
     on_validation_start = on_train_epoch_start
@@ -170,7 +169,7 @@ def judge_over_ranks(
     The result is that of one process, and every rank has it.
     """
     labels, seen = torch.arange(n) % model.n_classes, evaluation.unread(n)
-    for rows, fake in share(trainer, model, n=n):
+    for rows, fake in share(trainer, model, labels):
         for name, values in evaluation.read(fake).items():
             seen[name][rows] = values
     seen = {name: sum_over_ranks(trainer, values) for name, values in seen.items()}
@@ -179,14 +178,13 @@ def judge_over_ranks(
 
 
 def share(
-    trainer: pl.Trainer, model: GenerativeModel, *, n: int
+    trainer: pl.Trainer, model: GenerativeModel, labels: Tensor
 ) -> Iterator[tuple[Tensor, Labelled]]:
-    """Generate this rank's chunks of images, each after their places (rows) among all ``n``."""
-    noise = model.draw_noise(n, torch.Generator().manual_seed(0))
-    labels = torch.arange(n) % model.n_classes
+    """Generate this rank's chunks of images, each after its rows among all ``labels`` (N,)."""
+    noise = model.draw_noise(len(labels), torch.Generator().manual_seed(0))
     for buffer in model.sampler.buffers():  # each rank's batch normalization has its own
         buffer.copy_(trainer.strategy.broadcast(buffer))
-    for rows in torch.arange(n).split(CHUNK)[trainer.global_rank :: trainer.world_size]:
+    for rows in torch.arange(len(labels)).split(CHUNK)[trainer.global_rank :: trainer.world_size]:
         yield rows, Labelled(model.generate(noise[rows], labels[rows]), labels[rows])
 
 

@@ -57,10 +57,12 @@ def build_model(cfg: DictConfig) -> GenerativeModel:
 
     Its hyper-parameters are the whole configuration and its numbers of weights.
     """
-    family = find_family(plain(cfg)["model"])
-    parts = {key: node for key, node in cfg.model.items() if key in signature(family).parameters}
+    config = plain(cfg)
+    family = find_family(config["model"])
+    accepted = signature(family).parameters
+    parts = {key: node for key, node in config["model"].items() if key in accepted}
     model = family(**make(OmegaConf.create(parts)), seed=cfg.seed)
-    model.save_hyperparameters(plain(cfg) | count_weights(model))
+    model.save_hyperparameters(config | count_weights(model))
     return model
 
 

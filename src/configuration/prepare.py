@@ -46,8 +46,9 @@ def prepare(cfg: DictConfig) -> None:
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:
         raise InputError(f"the configuration does not resolve: {error}") from error
-    require_known_record(cfg, plain(cfg))
-    check(plain(cfg))
+    config = plain(cfg)
+    require_known_record(cfg, config)
+    check(config)
     if cfg.debug or cfg.trainer.get("fast_dev_run"):
         make_fast(cfg)
     if cfg.ignore_warnings:

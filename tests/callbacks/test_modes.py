@@ -75,7 +75,7 @@ def test_ranks_share_the_images_that_one_process_makes(typed: Compose, world_siz
 
     def made_by(rank: int, of: int) -> Iterator[tuple[int, torch.Tensor]]:
         trainer: Any = SimpleNamespace(global_rank=rank, world_size=of, strategy=strategy)
-        for rows, fake in share(trainer, gan, n=2_500):
+        for rows, fake in share(trainer, gan, torch.zeros(2_500, dtype=torch.int64)):
             yield from zip(rows.tolist(), fake.images, strict=True)
 
     alone = dict(made_by(0, of=1))
