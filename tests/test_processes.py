@@ -1,7 +1,6 @@
 """What only real processes show: being killed, several ranks, a sweep, and exit codes."""
 
 import csv
-import os
 import random
 import re
 import signal
@@ -15,10 +14,9 @@ import pytest
 import torch
 
 from src.runs.checkpoints import load_checkpoint
-from tests.toys import BARS, measure_again
+from tests.pages import ROOT
+from tests.toys import BARS, RUN, finish, measure_again, start
 
-ROOT = Path(__file__).parents[1]
-RUN = [sys.executable, str(ROOT / "run.py")]
 BASE = [
     "model=mnist_gan_model",
     "datamodule=synthetic",
@@ -26,24 +24,6 @@ BASE = [
     "logger=csv",
     "trainer.log_every_n_steps=3",
 ]
-
-
-def start(
-    arguments: list[str], folder: Path, launcher: list[str] = RUN, *, threads: str = "1"
-) -> subprocess.Popen[str]:
-    """Run in ``folder``, blind to any key of the machine's owner."""
-    environment = {key: value for key, value in os.environ.items() if "WANDB" not in key}
-    environment |= {"OMP_NUM_THREADS": threads, "PYTHONPATH": str(ROOT), "HOME": str(folder)}
-    return subprocess.Popen(
-        [*launcher, *arguments],
-        cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-
-
-def finish(process: subprocess.Popen[str], *, code: int = 0) -> str:
-    output, _ = process.communicate(timeout=600)  # two threads on one free core crawl
-    assert process.returncode == code, output
-    return output
 
 
 def last_checkpoint(run: Path) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Small models, data and helpers that several test files share."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,6 +27,7 @@ from src.metrics.judges import load_judges
 from src.metrics.panel import quick
 from src.models.gan.losses import LeastSquares
 from src.models.gan.model import ConditionalGAN
+from tests.pages import ROOT
 
 # --- what is typed --------------------------------------------------------------------------------
 
@@ -42,6 +45,33 @@ STACKED = [
     "experiment=stacked_mnist", f"datamodule.train_val_test_split=[256,{N_STACKED},{N_STACKED}]",
     f"callbacks.quality.n={N_STACKED}", "logger=csv", "ignore_warnings=true",
 ]  # fmt: skip
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+RUN = [sys.executable, str(ROOT / "run.py")]
+
+
+def start(
+    arguments: list[str], folder: Path, launcher: list[str] = RUN, *, threads: str = "1"
+) -> subprocess.Popen[str]:
+    """Run in ``folder``, which may hold modules, blind to any key of the machine's owner."""
+    environment = {key: value for key, value in os.environ.items() if "WANDB" not in key}
+    environment |= {
+        "OMP_NUM_THREADS": threads,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}",
+        "HOME": str(folder),
+    }
+    return subprocess.Popen(
+        [*launcher, *arguments],
+        cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str], *, code: int = 0) -> str:
+    output, _ = process.communicate(timeout=600)  # two threads on one free core crawl
+    assert process.returncode == code, output
+    return output
 
 
 # --- a pair of two layers each --------------------------------------------------------------------

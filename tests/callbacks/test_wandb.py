@@ -27,10 +27,10 @@ from src.callbacks.wandb import (
     histogram,
     warn_of_no_logger,
 )
+from src.configuration.command_line import CONFIGS
 from src.loggers.csv import CSVLogger
 from src.loggers.wandb import close_wandb, open_wandb
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 pytestmark = [
     # wandb does not wait for its service to end.
     pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),

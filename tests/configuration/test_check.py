@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from itertools import zip_longest
-from pathlib import Path
 from types import NoneType
 from typing import Any, Literal
 
@@ -11,13 +10,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from src.configuration.check import check, check_saved_model, describe, fits
+from src.configuration.command_line import CONFIGS
 from src.configuration.container import plain
 from src.configuration.prepare import take_shape_of_data
 from src.configuration.schema import RENAMED
 from src.errors import InputError
 from tests.toys import Compose, assert_says
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = [
     "task",
     "model",

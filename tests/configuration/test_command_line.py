@@ -17,6 +17,7 @@ from torch.distributed import TCPStore
 
 from src.configuration import command_line
 from src.configuration.command_line import (
+    CONFIGS,
     errors_as_sentences,
     have_hydra_raise,
     sentence,
@@ -25,8 +26,6 @@ from src.configuration.command_line import (
 from src.errors import InputError
 from src.reports.terminal import setting
 from tests.toys import assert_says
-
-CONFIGS = Path(__file__).parents[2] / "configs"
 
 TABLE = [
     ([], []),

@@ -26,6 +26,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import src.loggers.wandb as wandb_logger
+from src.configuration.command_line import CONFIGS
 from src.errors import InputError
 from src.loggers.csv import CSVLogger
 from src.loggers.wandb import close_wandb, newest_run_id, open_wandb, unreachable
@@ -33,7 +34,6 @@ from src.loggers.wandb import close_wandb, newest_run_id, open_wandb, unreachabl
 KEY = "0" * 40
 # wandb does not wait for its service to end.
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
-CONFIGS = Path(__file__).parents[2] / "configs" / "logger"
 
 
 def isolated(home: Path) -> dict[str, str]:
@@ -393,7 +393,7 @@ def test_csv_of_a_training_survives_a_test_in_its_folder(tmp_path: Path) -> None
 
 
 def test_tensorboard_resumes_with_images_on_the_same_step(tmp_path: Path) -> None:
-    config = OmegaConf.load(CONFIGS / "tensorboard.yaml")
+    config = OmegaConf.load(CONFIGS / "logger" / "tensorboard.yaml")
     config.run_dir = str(tmp_path)
     for step in (50, 100):
         logger = instantiate(config.tensorboard)

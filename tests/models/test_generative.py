@@ -1,8 +1,5 @@
 """Another family of models lives beside the project: one module and one YAML file, no edit."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +7,8 @@ import pytest
 import torch
 
 from src.images import to_float
-from tests.toys import BARS
+from tests.toys import BARS, finish, start
 
-ROOT = Path(__file__).parents[2]
 MODULE = '''
 """Images as independent pixels, each normal around the mean image of its class."""
 
@@ -102,21 +98,13 @@ class Shell:
     """``python run.py`` of the project, in a folder that holds a family of its own."""
 
     def __init__(self, folder: Path, data_dir: Path) -> None:
-        self.folder, self.data_dir = folder, data_dir
+        self.folder, self.always = folder, ["--config-dir", "extra", f"data_dir={data_dir}"]
         (folder / "extra" / "model").mkdir(parents=True)
         (folder / "pixels.py").write_text(MODULE)
         (folder / "extra" / "model" / "pixels.yaml").write_text(YAML)
 
-    def run(self, *arguments: str, status: int = 0) -> str:
-        path = os.pathsep.join([str(self.folder), os.environ.get("PYTHONPATH", "")])
-        done = subprocess.run(
-            [sys.executable, ROOT / "run.py", "--config-dir", "extra", *arguments,
-             f"data_dir={self.data_dir}"],
-            cwd=self.folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
-        assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout + done.stderr
+    def run(self, *arguments: str, code: int = 0) -> str:
+        return finish(start([*self.always, *arguments], self.folder, threads="2"), code=code)
 
     def weights(self, run: str) -> dict[str, torch.Tensor]:
         path = self.folder / run / "checkpoints" / "last.ckpt"
@@ -151,6 +139,6 @@ def test_a_family_outside_the_project_trains_resumes_generates_and_is_judged(
         shell.run(*judged, f"ckpt={run}")
     table = shell.run("task=compare", "runs=[whole,cut]")
     assert all(word in table for word in ("whole", "cut", "fid_cnn, to test", "coverage"))
-    refused = shell.run("task=generate", "ckpt=whole", status=1)
+    refused = shell.run("task=generate", "ckpt=whole", code=1)
     assert "names pixels.Pixels" in refused
     assert "type model=NAME" in refused
