@@ -21,8 +21,7 @@ check: .venv/installed-dev
 	$(BIN)/lint-imports
 
 .venv/installed: requirements.txt
-	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" || \
-	  (echo "Python 3.11 to 3.13 is needed: type make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1)
+	@$(PYTHON) -c "from src.configuration.environment import require_python; require_python()"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -r requirements.txt
 	touch $@

@@ -2,6 +2,10 @@
 
 import sys
 
+from src.configuration.environment import require_environment
+
+require_environment()  # before the imports that need it
+
 import hydra
 from omegaconf import DictConfig
 
