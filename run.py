@@ -13,6 +13,7 @@ import src.configuration.resolvers  # noqa: F401
 from src.configuration.command_line import (
     errors_as_sentences,
     have_hydra_raise,
+    let_argparse_take_any_help,
     translate,
 )
 
@@ -42,4 +43,5 @@ if __name__ == "__main__":
     with errors_as_sentences():
         sys.argv[1:] = translate(sys.argv[1:])
         have_hydra_raise(always=True)
+        let_argparse_take_any_help()
         run()

@@ -1,5 +1,6 @@
 """Translate the command line before Hydra sees it, and report mistakes in it as sentences."""
 
+import argparse
 import os
 import re
 import sys
@@ -183,6 +184,15 @@ def have_hydra_raise(*, always: bool) -> None:
             that the task starts.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1" if always or wants_traceback else "0"
+
+
+def let_argparse_take_any_help() -> None:
+    """Spare the options of Hydra 1.3 a check that Python 3.14 brought; delete this with Hydra 1.4.
+
+    argparse now reads each help text at once, and one of Hydra's becomes a text only when it is
+    printed (https://github.com/facebookresearch/hydra/issues/3121).
+    """
+    argparse.ArgumentParser._check_help = lambda *_: None  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import sys
 from importlib.util import find_spec
 
-OLDEST, NEWEST = (3, 11), (3, 13)
+OLDEST, NEWEST = (3, 11), (3, 14)
 MODULES = (
     "torch", "torchvision", "pytorch_lightning", "hydra", "omegaconf", "wandb", "rich", "numpy",
     "PIL", "matplotlib", "safetensors",

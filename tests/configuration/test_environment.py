@@ -1,4 +1,4 @@
-"""A Python or an environment that will not do is one sentence."""
+"""A Python or an environment that will not do is one sentence; argparse of Python 3.14 will do."""
 
 import ast
 import re
@@ -15,6 +15,30 @@ from tests.toys import assert_says, finish, start
 
 MODULE_OF = {"hydra-core": "hydra", "pytorch-lightning": "pytorch_lightning", "pillow": "PIL"}
 ONLY_SOME_NEED = {"pytest", "tensorboard"}
+
+# What argparse does with each option since Python 3.14, for the older ones.
+AS_3_14 = """
+import argparse
+
+def check_help(self, action):
+    if action.help and "%" in action.help:
+        action.help % {}
+
+def add(self, *names, add_argument=argparse.ArgumentParser.add_argument, **options):
+    action = add_argument(self, *names, **options)
+    self._check_help(action)
+    return action
+
+argparse.ArgumentParser._check_help = check_help
+argparse.ArgumentParser.add_argument = add
+"""
+
+
+def test_hydra_s_help_passes_the_check_of_python_3_14(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(AS_3_14)
+    help_of_hydra = finish(start(["--hydra-help"], tmp_path))
+    assert_says(help_of_hydra, "--config-name,-cn", "--shell-completion,-sc : Install or Uninstall")
+
 
 def test_no_environment_is_one_sentence() -> None:
     """As ``python3 run.py`` before .venv is activated: -I -S hides all packages."""
@@ -45,7 +69,7 @@ def test_the_modules_are_those_of_the_requirements_that_every_run_has() -> None:
     assert sorted(environment.MODULES) == sorted(needed)
 
 
-@pytest.mark.parametrize("version", [(3, 9, 2), (3, 10, 14), (3, 14, 0)])
+@pytest.mark.parametrize("version", [(3, 9, 2), (3, 10, 14), (3, 15, 0)])
 def test_other_pythons_are_one_sentence(
     version: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,10 +77,10 @@ def test_other_pythons_are_one_sentence(
     with pytest.raises(SystemExit) as caught:
         environment.require_python()
     this = f"{version[0]}.{version[1]}"
-    assert_says(str(caught.value.code), f"3.11 to 3.13 is needed, and this is {this}: install")
+    assert_says(str(caught.value.code), f"3.11 to 3.14 is needed, and this is {this}: install")
 
 
-@pytest.mark.parametrize("version", [(3, 11, 0), (3, 13, 6)])
+@pytest.mark.parametrize("version", [(3, 11, 0), (3, 14, 6)])
 def test_the_pythons_that_are_promised_will_do(
     version: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
