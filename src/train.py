@@ -8,6 +8,7 @@ from traceback import walk_tb
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -21,10 +22,14 @@ from src.callbacks.losses import DivergenceError, LossRecord
 from src.callbacks.quality import Quality, beside_real
 from src.configuration.build import build_datamodule, build_model, build_trainer
 from src.configuration.container import plain, tree
-from src.configuration.prepare import options_as_typed
+from src.configuration.prepare import options_as_typed, show_config
+from src.datamodules.data_set import DataSet
+from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
+from src.images import Labelled
 from src.loggers.wandb import close_wandb
 from src.models.generative import GenerativeModel
+from src.networks.facts import evaluating
 from src.reports.terminal import command, quoted, show
 from src.runs.checkpoints import load_checkpoint, require_same_model
 from src.runs.folders import LAST, find_checkpoint
@@ -42,9 +47,11 @@ def train(cfg: DictConfig) -> float | None:
     checkpoint, done = checkpoint_to_continue(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     model, datamodule, trainer = build_model(cfg), build_datamodule(cfg), build_trainer(cfg)
+    require_trainable(model, datamodule)
     if not trainer.fast_dev_run:  # type: ignore[attr-defined]
         say_what_ends_early(cfg, trainer, done)
         claim(cfg, starts_from=checkpoint)
+    show_config(cfg)
     try:
         metrics = fit_and_test(cfg, model, datamodule, trainer, checkpoint)
     except InputError as error:
@@ -59,6 +66,34 @@ def train(cfg: DictConfig) -> float | None:
         more = [*reached(trainer, done_by(trainer))]
         show(report(Path(cfg.run_dir), metrics, model, more=more))
     return None if trainer.fast_dev_run else to_optimize(metrics, cfg.optimized_metric)  # type: ignore[attr-defined]
+
+
+def require_trainable(model: GenerativeModel, datamodule: pl.LightningDataModule) -> None:
+    """Refuse optimizers and networks that would only fail once the data are there."""
+    try:
+        model.configure_optimizers()
+    except Exception as error:  # what a class makes of foreign values is anybody's guess
+        raise InputError(
+            f"the optimizers cannot be built ({error}): type other values of model.lr, model.b1, "
+            "model.b2, or of the optimizers in model"
+        ) from error
+    if isinstance(datamodule, InMemoryDataModule):
+        try_on(model, datamodule.dataset, img_size=datamodule.img_size)
+
+
+def try_on(model: GenerativeModel, dataset: DataSet, *, img_size: int) -> None:
+    """Evaluate the model on two blank images, as the first and the last class of a data set."""
+    blank = torch.zeros(2, dataset.channels, img_size, img_size)
+    labels = torch.tensor([0, dataset.n_classes - 1])
+    try:
+        with evaluating(model), torch.random.fork_rng(devices=[]):
+            model.evaluate(Labelled(blank, labels))
+    except RuntimeError as error:  # which torch raises for shapes
+        raise InputError(
+            f"the networks do not fit images of {dataset.channels} x {img_size} x {img_size} in "
+            f"{dataset.n_classes} classes ({error}): leave such sizes out of model.generator and "
+            "model.discriminator, or type HYDRA_FULL_ERROR=1 in front of the command to see where"
+        ) from error
 
 
 def claim(cfg: DictConfig, *, starts_from: Path | None) -> None:

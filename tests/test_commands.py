@@ -13,8 +13,8 @@ from src.configuration.build import (
     choose_device,
     trainer_arguments,
 )
-from src.configuration.command_line import CONFIGS
 from src.configuration.devices import DDP
+from src.configuration.guesses import CONFIGS
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.models.gan.augment import Translation

@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from src.callbacks.samples import SampleGrid
 from src.configuration.build import build_datamodule, build_model
-from src.configuration.command_line import CONFIGS
+from src.configuration.guesses import CONFIGS
 from src.configuration.prepare import compose_in
 from src.errors import InputError
 from src.generate import choose_labels, generate, load_model, sample

@@ -1,17 +1,18 @@
 """Build objects from the configuration: the only caller of Hydra's ``instantiate``."""
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import (
     Callback,
@@ -25,7 +26,7 @@ from src.callbacks.losses import LossRecord
 from src.callbacks.progress import make_progress
 from src.callbacks.quality import Quality
 from src.callbacks.stop import StopOnSignal
-from src.configuration.check import find_family
+from src.configuration.check import accepted, find_family, locate
 from src.configuration.container import plain
 from src.configuration.devices import choose_devices, n_gpus
 from src.configuration.trust import require_literal
@@ -39,17 +40,44 @@ from src.runs.checkpoints import AtomicCheckpointIO
 PRECISIONS = "32", "32-true", "bf16", "bf16-mixed"
 
 
-def make(node: DictConfig) -> Any:
-    """Build the object that ``node`` names; an ``InputError`` of its own comes out as raised."""
+def make(node: DictConfig, *, path: str) -> Any:
+    """Build the object that ``node`` names; ``path`` is the node's place in the configuration.
+
+    Raises:
+        InputError: if it refuses its arguments, with its own words; an ``InputError`` of its own
+            comes out as raised.
+    """
     try:
-        return instantiate(node, _convert_="all")
+        return instantiate(OmegaConf.create(with_floats(plain(node))), _convert_="all")
     except InstantiationException as error:
-        match error.__cause__:
-            case InputError() as cause:
-                raise cause from None
-            case ImportError() | MisconfigurationException() as cause:
-                raise InputError(f"{node.get('_target_')} cannot be used: {cause}") from error
-        raise
+        cause = error.__cause__ or error
+        if isinstance(cause, InputError):
+            raise cause from None
+        inside = re.search(r"full_key: (\S+)$", str(error))
+        raise InputError(
+            f"{path}{f'.{inside[1]}' if inside else ''} cannot be built ({cause}): type other "
+            "values, or HYDRA_FULL_ERROR=1 in front of the command to see where"
+        ) from error
+
+
+def with_floats(node: Any) -> Any:
+    """Copy ``node``, its integers as floats where what it names takes floats alone, as in b1=0."""
+    if isinstance(node, list):
+        return [*map(with_floats, node)]
+    if not isinstance(node, Mapping):
+        return node
+    hints = accepted(locate(node["_target_"], path="")) if "_target_" in node else {}
+    return {key: as_float(with_floats(value), hints.get(key)) for key, value in node.items()}
+
+
+def as_float(value: Any, hint: Any) -> Any:
+    """Turn ``value`` into a float, or a list of them, if its type ``hint`` names no integer."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if type(value) is int:
+        return float(value) if float in options and int not in options else value
+    if isinstance(value, list) and get_origin(hint) is not None:
+        return [as_float(item, (*get_args(hint), None)[0]) for item in value]
+    return value
 
 
 def build_model(cfg: DictConfig) -> GenerativeModel:
@@ -61,7 +89,7 @@ def build_model(cfg: DictConfig) -> GenerativeModel:
     family = find_family(config["model"])
     accepted = signature(family).parameters
     parts = {key: node for key, node in config["model"].items() if key in accepted}
-    model = family(**make(OmegaConf.create(parts)), seed=cfg.seed)
+    model = family(**make(OmegaConf.create(parts), path="model"), seed=cfg.seed)
     model.save_hyperparameters(config | count_weights(model))
     return model
 
@@ -80,7 +108,7 @@ def count_weights(model: GenerativeModel) -> dict[str, int]:
 def build_dataset(node: dict[str, Any]) -> DataSet:
     """Build the data set that a checked and literal ``node`` names; nothing is fetched or read."""
     require_literal(node, source="datamodule.dataset")
-    dataset = make(OmegaConf.create(node))
+    dataset = make(OmegaConf.create(node), path="datamodule.dataset")
     if not isinstance(dataset, DataSet):
         raise InputError(
             f"datamodule.dataset._target_={node['_target_']} is no data set: name a class that "
@@ -90,7 +118,7 @@ def build_dataset(node: dict[str, Any]) -> DataSet:
 
 
 def build_datamodule(cfg: DictConfig) -> pl.LightningDataModule:
-    return make(cfg.datamodule)
+    return make(cfg.datamodule, path="datamodule")
 
 
 def ready_data(cfg: DictConfig) -> InMemoryDataModule:
@@ -111,7 +139,7 @@ def build_callbacks(cfg: DictConfig, *, bar: bool) -> list[Callback]:
     run_dir = Path(cfg.run_dir)
     losses = LossRecord(run_dir)
     always = [losses, make_progress(losses, bar=bar), StopOnSignal(run_dir)]
-    return [*always, *map(make, cfg.callbacks.values())]
+    return [*always, *make_group(cfg, "callbacks")]
 
 
 def require_workable(callbacks: Sequence[Callback]) -> None:
@@ -138,7 +166,12 @@ def require_workable(callbacks: Sequence[Callback]) -> None:
 
 
 def build_loggers(cfg: DictConfig) -> list[Logger]:
-    return [make(node) for node in cfg.logger.values()]
+    return make_group(cfg, "logger")
+
+
+def make_group(cfg: DictConfig, group: str) -> list[Any]:
+    """Build every object of a ``group`` whose keys are names of the user's choice."""
+    return [make(node, path=f"{group}.{name}") for name, node in cfg[group].items()]
 
 
 def build_trainer(cfg: DictConfig) -> pl.Trainer:
@@ -154,7 +187,7 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
 def new_trainer(arguments: dict[str, Any], **others: Any) -> pl.Trainer:
     try:
         return pl.Trainer(**arguments, **others)
-    except (MisconfigurationException, ValueError) as error:
+    except Exception as error:  # what Lightning makes of foreign values is anybody's guess
         raise InputError(f"the trainer cannot be built: {error}") from error
 
 

@@ -1,8 +1,8 @@
 """Check a resolved configuration against the schema and the signatures of its targets."""
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from difflib import get_close_matches
 from pkgutil import resolve_name
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -10,7 +10,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is
 import pytorch_lightning as pl
 
 from src.configuration.devices import choose_devices
-from src.configuration.schema import LEAST, MOST, RENAMED, Call, Config, Shared
+from src.configuration.guesses import is_group, leaves_of_files, meant, option_of
+from src.configuration.schema import INSTEAD, LEAST, MOST, Call, Config, Shared
 from src.configuration.trust import OF_CHECKPOINTS, require_known_targets
 from src.errors import InputError
 from src.models.generative import GenerativeModel
@@ -26,14 +27,24 @@ def check(config: Node) -> None:
         InputError: naming the key, what is allowed there, and the nearest valid key.
     """
     rest = {key: value for key, value in config.items() if key != "model"}
-    check_node(rest, accepted(Config), path="")
-    require(accepted(Config), config, path="")
-    check_model(config["model"])
-    trainer = accepted(pl.Trainer) | accepted(choose_devices)
+    try:
+        check_node(rest, accepted(Config), path="")
+        require(accepted(Config), config, path="")
+        check_model(config["model"])
+        check_trainer(config["trainer"])
+    except UnknownKeyError as error:
+        raise UnknownKeyError(
+            error.key, error.value, allowed=error.allowed, config=config
+        ) from None
+
+
+def check_trainer(trainer: Any) -> None:
+    """Refuse a ``trainer`` group that Lightning's Trainer does not accept."""
+    if not isinstance(trainer, Mapping):
+        raise no_group("trainer", trainer)
+    hints = accepted(pl.Trainer) | accepted(choose_devices)
     ours = ("available", "logger", "callbacks")  # the last two are groups of their own
-    check_node(
-        config["trainer"], {key: trainer[key] for key in trainer if key not in ours}, path="trainer"
-    )
+    check_node(trainer, {key: hints[key] for key in hints if key not in ours}, path="trainer")
 
 
 def check_model(model: Node) -> None:
@@ -76,10 +87,10 @@ def as_node(hint: Any) -> Any:
 
 
 def is_plain(hint: Any) -> bool:
-    """Whether YAML holds values of the type as they are: numbers, texts, choices, lists."""
+    """Whether YAML holds values of the type as they are: numbers, texts, choices, lists, groups."""
     origin = get_origin(hint)
-    is_list = isinstance(origin, type) and issubclass(origin, Sequence)
-    return hint in (int, float, bool, str, NoneType) or origin is Literal or is_list
+    is_nested = isinstance(origin, type) and issubclass(origin, Sequence | Mapping)
+    return hint in (int, float, bool, str, NoneType) or origin is Literal or is_nested
 
 
 def check_saved_model(model: Node, *, trusted: Collection[str] = ()) -> None:
@@ -116,7 +127,7 @@ def check_node(node: Node, hints: Hints, *, path: str) -> None:
     for key, value in node.items():
         full_key = f"{path}.{key}" if path else str(key)
         if key not in hints:
-            raise unknown_key(full_key, list(hints))
+            raise UnknownKeyError(full_key, value, allowed=list(hints))
         check_value(value, hints[key], path=full_key)
 
 
@@ -125,11 +136,30 @@ def check_value(value: Any, hint: Any, *, path: str) -> None:
     if isinstance(value, Mapping):
         check_mapping(value, hint, path=path)
     elif not fits(value, hint):
-        raise InputError(f"{path}={value} is not allowed: type {path}=VALUE with {describe(hint)}")
-    elif value is not None and path in LEAST and value < LEAST[path]:
+        if describe(hint) == GROUP:
+            raise no_group(path, value)
+        instead = f"'{path}=[{value}]'" if fits([value], hint) else f"{path}=VALUE"
+        raise InputError(f"{path}={value} is not allowed: type {instead} with {describe(hint)}")
+    else:
+        check_range(value, path=path)
+
+
+def check_range(value: Any, *, path: str) -> None:
+    """Refuse numbers beyond the bounds of their key ``path``, and those that no key can mean."""
+    for number in value if isinstance(value, list) else [value]:
+        require_number(number, path=path)
+    if value is not None and path in LEAST and value < LEAST[path]:
         raise InputError(f"{path}={value} is not allowed: type {path}={LEAST[path]} or more")
-    elif path in MOST and value > MOST[path]:
+    if value is not None and path in MOST and value > MOST[path]:
         raise InputError(f"{path}={value} is not allowed: type {path}={MOST[path]} or less")
+
+
+def require_number(value: Any, *, path: str) -> None:
+    """Refuse a number that is infinite, NaN, or too large for torch; leave other values alone."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{path}={value} is not allowed: type a finite number")
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise InputError(f"{path}={value} is not allowed: type a number of fewer digits")
 
 
 def check_mapping(value: Node, hint: Any, *, path: str) -> None:
@@ -139,12 +169,21 @@ def check_mapping(value: Node, hint: Any, *, path: str) -> None:
         for key, item in value.items():
             check_value(item, get_args(hint)[1], path=f"{path}.{key}")
     elif hint == Call or not fits(value, hint):
-        raise InputError(f"{path}={dict(value)} names no class: add {path}._target_=PACKAGE.CLASS")
+        option = dict(leaves_of_files()).get(path)
+        instead = f"add {option}, or " if option else "add "
+        raise InputError(
+            f"{path}={dict(value)} names no class: {instead}{path}._target_=PACKAGE.CLASS"
+        )
 
 
 def check_call(node: Call, *, path: str) -> None:
     """Refuse a ``node`` whose arguments its target does not take, or that lacks any it needs."""
     target = locate(node["_target_"], path=path)
+    if not isinstance(node.get("_partial_", False), bool):
+        raise InputError(
+            f"{path}._partial_={node['_partial_']} is not allowed: type {path}._partial_=true "
+            "where the rest of the arguments is given later, else false"
+        )
     arguments = {key: value for key, value in node.items() if key not in HYDRA_KEYS}
     parameters = inspect.signature(target).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
@@ -164,14 +203,19 @@ def require(names: Collection[str], node: Node, *, path: str) -> None:
             )
 
 
+LARGEST = 2**63  # the first integer that torch cannot hold
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
-def locate(name: str, *, path: str) -> Callable[..., Any]:
+def locate(name: Any, *, path: str) -> Callable[..., Any]:
+    """Import the class or function that ``name`` means, as in PACKAGE.CLASS."""
     try:
-        return resolve_name(name)
+        found = resolve_name(name)
     except Exception as error:  # whatever importing it raises
         raise InputError(f"{path}._target_={name} cannot be imported: {error}") from error
+    if not callable(found):
+        raise InputError(f"{path}._target_={name} is no class or function: type PACKAGE.CLASS")
+    return found
 
 
 def accepted(target: Callable[..., Any]) -> Hints:
@@ -186,24 +230,35 @@ def required(target: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
 
 
-def unknown_key(full_key: str, allowed: Sequence[str]) -> InputError:
-    if full_key in RENAMED:
-        return InputError(f"{full_key} is gone: use {RENAMED[full_key]}")
-    path, _, key = full_key.rpartition(".")
-    nearest = get_close_matches(key, allowed, n=1, cutoff=0.5)
-    hint = (
-        f"did you mean {path}{'.' if path else ''}{nearest[0]}?"
-        if nearest
-        else (f"allowed there: {', '.join(sorted(allowed))}")
-    )
-    return InputError(f"there is no key {full_key}: {hint}")
+class UnknownKeyError(InputError):
+    """A key that does not exist, with what to type instead."""
+
+    def __init__(
+        self, key: str, value: Any, *, allowed: Sequence[str], config: Node | None = None
+    ) -> None:
+        """``allowed`` are the keys beside it; in the whole ``config``, others may be meant."""
+        self.key, self.value, self.allowed = key, value, allowed
+        if key in INSTEAD:
+            guess = f"use {INSTEAD[key]}"
+        else:
+            guess = meant(key, value, siblings=allowed, config=config or {})
+        super().__init__(f"there is no key {key}: {guess}")
+
+
+def no_group(path: str, value: Any) -> InputError:
+    """The refusal of a ``value`` in the place of a group of keys, which options may bring."""
+    group = path.replace(".", "/")
+    instead = f"{path}.KEY=VALUE for each of its keys"
+    if is_group(group):
+        instead = f"{group}={option_of(group, value)}"
+    return InputError(f"{path}={value} is not allowed: type {instead}")
 
 
 def fits(value: Any, hint: Any) -> bool:
     """Whether a YAML value is of the hinted type; hints that YAML cannot express admit all."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return any(fits(value, argument) for argument in arguments)
+        return any(fits(value, option) for option in options_of(hint))
     if origin is Literal:
         return value in arguments
     if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence):
@@ -216,6 +271,13 @@ def fits(value: Any, hint: Any) -> bool:
     return not hasattr(hint, "__origin__") or isinstance(value, Mapping)
 
 
+def options_of(union: Any) -> Sequence[Any]:
+    """The types of a union that YAML can hold; all of them where it can hold none but null."""
+    known = [option for option in get_args(union) if is_plain(option)]
+    return get_args(union) if {*known} <= {NoneType} else known
+
+
+GROUP = "a group of keys"
 NAMES = {int: "an integer", float: "a number", str: "a text", bool: "true or false",
          NoneType: "null"}  # fmt: skip
 
@@ -223,9 +285,9 @@ NAMES = {int: "an integer", float: "a number", str: "a text", bool: "true or fal
 def describe(hint: Any) -> str:
     """Say in a user's words what values a type hint allows."""
     if get_origin(hint) in (Union, UnionType):
-        return " or ".join(dict.fromkeys(describe(argument) for argument in get_args(hint)))
+        return " or ".join(dict.fromkeys(map(describe, options_of(hint))))
     if get_origin(hint) is Literal:
         return " or ".join(map(str, get_args(hint)))
     if get_origin(hint) is not None and issubclass(get_origin(hint), Sequence):
         return f"a list, each item {describe(get_args(hint)[0])}"
-    return NAMES.get(hint, "a group of keys")
+    return NAMES.get(hint, GROUP)

@@ -4,23 +4,27 @@ import argparse
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 
+from src.configuration.guesses import CONFIGS, assignment, choose, is_group
 from src.configuration.resolvers import unused
 from src.errors import InputError
 from src.reports.terminal import quoted, setting, unquoted
-from src.runs.folders import RECORD, newest_run
+from src.runs.folders import RECORD, newest_run, remove_unused
 
 wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-CONFIGS = Path(__file__).parents[2] / "configs"
 VALUED = "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p"
+CHOOSING = "--cfg", "-c", "--info", "-i"  # of a few words
+AMBIGUOUS = r"Ambiguous value for argument '(.*)'\n"  # in Hydra's words
 RESUMED = "hydra.job.id=resumed"  # marks a line whose ``resume`` is translated
 
 
@@ -34,41 +38,92 @@ def translate(arguments: Sequence[str]) -> list[str]:
     """
     if {"-sc", "--shell-completion"} & set(arguments):
         return list(arguments)
-    arguments = resume(in_torchrun_s_folder(arguments))
-    arguments = [argument.removeprefix("++") for argument in flags_first(arguments)]
-    return [*filter(None, map(translate_one, arguments))]
+    flags, overrides = flags_apart(resume(in_torchrun_s_folder(arguments)))
+    require_flags(flags)
+    require_assignments(overrides)
+    # Flags first, for argparse takes none between overrides.
+    return [*flags, *filter(None, map(translate_one, overrides))]
 
 
-def flags_first(arguments: Sequence[str]) -> list[str]:
-    """Move flags and their values before the overrides: argparse takes no flag between them."""
+def flags_apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Divide the command line into flags with their values, and overrides."""
     flags: list[str] = []
     overrides: list[str] = []
     for argument in arguments:
-        is_value = bool(flags) and flags[-1] in VALUED and argument not in VALUED
+        before = flags[-1] if flags else ""
+        is_value = (before in VALUED and argument not in VALUED) or (
+            before in CHOOSING and "=" not in argument
+        )
         (flags if argument.startswith("-") or is_value else overrides).append(argument)
-    return [*flags, *overrides]
+    return flags, overrides
+
+
+def require_flags(flags: Sequence[str]) -> None:
+    """Refuse options that are typed like flags, which argparse may take for other flags."""
+    known = get_args_parser()._option_string_actions
+    for flag in flags:
+        name = flag.partition("=")[0]
+        if name.startswith("--") and name not in known:
+            rest = flag.removeprefix("--")
+            raise InputError(
+                f"there is no flag {name}: options have no dashes, type "
+                f"{rest if '=' in rest else f'{rest}=VALUE'}"
+            )
+
+
+def require_assignments(overrides: Sequence[str]) -> None:
+    """Refuse words that assign and delete nothing."""
+    for i, word in enumerate(overrides):
+        if "=" not in word[1:] and word[:1] != "~":
+            raise InputError(f"{word} is not KEY=VALUE: {assignment(overrides, i)}")
 
 
 def translate_one(argument: str) -> str:
     """Rewrite one override for Hydra; an empty text leaves it out."""
+    argument = readable(argument.removeprefix("++"))
     key, equals, value = argument.removeprefix("~").partition("=")
     group = key.partition("@")[0]
     if not re.fullmatch(r"[A-Za-z_][\w./@]*", key) or key.startswith("hydra"):
         return argument
-    if not (CONFIGS / group).is_dir():
+    if not is_group(group):
         return f"++{argument}" if equals and argument[0] != "~" else argument
-    if value not in ("null", "None") and argument[0] != "~":
+    if value not in ("null", "None", "[]") and argument[0] != "~":
+        require_names(argument, group)
         return argument
     if (CONFIGS / group / "none.yaml").is_file():
         return f"{key}=none"
     if group in ("experiment", "hparams_search"):
         return ""
-    raise InputError(f"{argument} leaves nothing to run with: choose one of {choices(group)}")
+    raise InputError(f"{argument} leaves nothing to run with: {choose(group, '')}")
 
 
-def choices(group: str) -> str:
-    """The names that ``GROUP=NAME`` may give, in one line."""
-    return ", ".join(sorted(path.stem for path in (CONFIGS / group).glob("*.yaml")))
+def readable(argument: str) -> str:
+    """Quote a value that Hydra's grammar cannot read, such as a path with = or (; expand ~/."""
+    key, equals, value = argument.partition("=")
+    if value.startswith("~/"):
+        value = str(Path(value).expanduser())
+    try:
+        OverridesParser.create().parse_override(f"{key}={value}")
+    except HydraException:
+        if value[:1] not in ("[", "{", "'", '"'):
+            return f"{key}={quoted(value)}" if equals else argument
+    return f"{key}{equals}{value}"
+
+
+def require_names(argument: str, group: str) -> None:
+    """Refuse numbers, true and false for a group, which Hydra would fail at."""
+    try:
+        override = OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return  # as Hydra will
+    if override.is_sweep_override():
+        return
+    names = value if isinstance(value := override.value(), list) else [value]
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong:
+        has_none = (CONFIGS / group / "none.yaml").is_file()
+        nothing = f"type {group}=null for none of it, or " if has_none else ""
+        raise InputError(f"{argument} is not allowed: {nothing}{choose(group, wrong[0])}")
 
 
 def typed(key: str, arguments: Sequence[str]) -> str | None:
@@ -195,32 +250,90 @@ def let_argparse_take_any_help() -> None:
     argparse.ArgumentParser._check_help = lambda *_: None  # type: ignore[attr-defined]
 
 
+failures: list[str] = []  # of the jobs of this sweep
+
+
 @contextmanager
-def errors_as_sentences() -> Iterator[None]:
-    """Report a mistake in one sentence and exit with 1; HYDRA_FULL_ERROR=1 asks for a traceback."""
+def errors_of_jobs(name: str, *, folder: Path) -> Iterator[None]:
+    """Say what is wrong with the job ``name`` of a sweep, whose other jobs then go on.
+
+    Hydra raises it again after the last job, for ``errors_as_sentences`` to list them all. A folder
+    in which nothing is written is removed.
+    """
     try:
         yield
+    except Exception as error:
+        remove_unused(folder)
+        if isinstance(error, InputError | HydraException | OSError):
+            said = f"job {name}: {sentence(error)}"
+            sys.stderr.write(f"error: {said}\n")
+        else:
+            said = f"job {name}: {type(error).__name__}: {sentence(error)}"
+            traceback.print_exc()
+        failures.append(said)
+        raise
+
+
+@contextmanager
+def errors_as_sentences(folder: Path | None = None) -> Iterator[None]:
+    """Report a mistake in one sentence and exit with 1; HYDRA_FULL_ERROR=1 asks for a traceback.
+
+    Ctrl-C exits with 130, as shells expect. A ``folder`` in which nothing is written is removed.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # as of ``| head``
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (InputError, HydraException, OSError) as error:
-        if wants_traceback:
-            raise
-        sys.stderr.write(f"error: {sentence(error)}\n")
-        raise SystemExit(1) from None
+        leave(1, f"error: {summary_of_jobs() or sentence(error)}", folder=folder)
+    except KeyboardInterrupt:
+        leave(130, "stopped before anything was done", folder=folder)
+
+
+def leave(code: int, message: str, *, folder: Path | None) -> None:
+    """Exit with a ``message``, or raise the error that is handled for who wants its traceback."""
+    if folder is not None:
+        remove_unused(folder)
+    if wants_traceback:
+        raise  # noqa: PLE0704
+    sys.stderr.write(f"{message}\n")
+    raise SystemExit(code) from None
+
+
+def summary_of_jobs() -> str:
+    """List the failed jobs of a sweep; an empty text if there are none."""
+    if not failures:
+        return ""
+    lines = "".join(f"\n  {failure}" for failure in failures)
+    return f"{len(failures)} jobs of the sweep failed, the others are done:{lines}"
 
 
 def sentence(error: Exception) -> str:
     """Say in one line what is wrong, and what to type instead where that is known."""
     match error:
         case MissingConfigException(missing_cfg_file=str(name)) if "/" in name:
-            group, _, choice = name.rpartition("/")
-            known = choices(group)
-            nearest = get_close_matches(Path(choice).stem, known.split(", "), n=1, cutoff=0.5)
-            guess = f"did you mean {nearest[0]}? " if nearest else ""
-            return f"there is no {group}={choice}: {guess}choose one of {known}"
+            parents = [path.as_posix() for path in Path(name).parents]
+            group = next((parent for parent in parents if is_group(parent)), ".")
+            choice = name.removeprefix(f"{group}/")
+            return f"there is no {group}={choice}: {choose(group, choice)}"
         case OverrideParseException(override=str(override)):
             return f"{override.removeprefix('++')} is not KEY=VALUE: quote it, as in 'KEY=[1,2]'"
+        case HydraException() if found := re.search(AMBIGUOUS, str(error)):
+            return of_several_values(found[1].removeprefix("++"))
         case OSError(strerror=str(reason), filename=str(name)):
             return (
                 f"{name} cannot be used ({reason}): name another folder, as in hydra.run.dir=PATH"
             )
         case _:
             return " ".join(str(error).split())
+
+
+def of_several_values(argument: str) -> str:
+    """Say what to type for ``KEY=A,B``, which is a sweep, but without -m."""
+    key, _, value = argument.partition("=")
+    decimal = value.replace(",", ".")
+    number = f"{key}={decimal} for a number, " if re.fullmatch(r"-?0,\d+", value) else ""
+    return (
+        f"{argument} is several values: type {number}'{key}=[{value}]' for a list, or -m for a run "
+        "with each"
+    )

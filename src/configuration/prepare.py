@@ -1,4 +1,4 @@
-"""Make a composed configuration ready: resolve, check and show it."""
+"""Make a composed configuration ready: resolve and check it, then show it."""
 
 import re
 import warnings
@@ -15,8 +15,9 @@ from rich import print as show
 import src.configuration.resolvers  # noqa: F401
 from src.configuration.build import build_dataset
 from src.configuration.check import check, check_dataset
-from src.configuration.command_line import CONFIGS, translate
+from src.configuration.command_line import translate
 from src.configuration.container import plain, tree
+from src.configuration.guesses import CONFIGS
 from src.configuration.trust import OF_RUNS, require_known_targets
 from src.errors import InputError
 
@@ -36,7 +37,7 @@ def compose_in(folder: Path, *arguments: str) -> DictConfig:
 
 
 def prepare(cfg: DictConfig) -> None:
-    """Fill in what the data know, resolve in place, check against the schema, and print.
+    """Fill in what the data know, resolve in place, and check against the schema.
 
     Raises:
         InputError: if the configuration does not resolve, or the schema refuses it.
@@ -53,6 +54,10 @@ def prepare(cfg: DictConfig) -> None:
         make_fast(cfg)
     if cfg.ignore_warnings:
         warnings.filterwarnings("ignore")
+
+
+def show_config(cfg: DictConfig) -> None:
+    """Print the configuration, where ``print_config`` asks for it."""
     if cfg.print_config:
         rank_zero_only(show)(tree(plain(cfg)))
 

@@ -57,6 +57,8 @@ LEAST = {
     "model.lr": 0,
     "model.lr_g": 0,
     "model.lr_d": 0,
+    "model.b1": 0,
+    "model.b2": 0,
     "model.n_classes": 1,
     "model.latent_dim": 1,
     "model.channels": 1,
@@ -64,11 +66,17 @@ LEAST = {
     "model.discriminator_steps": 1,
     "model.ema_halflife_images": 1,
 }
-MOST = {"seed": 2**32 - 1}  # the largest that numpy takes
-RENAMED = {
+MOST = {
+    "seed": 2**32 - 1,  # the largest that numpy takes
+    "n": 1_000_000,
+    "model.b1": 0.9999,
+    "model.b2": 0.999999,
+}
+INSTEAD = {
     "trainer.weights_summary": "trainer.enable_model_summary",
     "trainer.progress_bar_refresh_rate": "trainer.enable_progress_bar",
     "trainer.resume_from_checkpoint": "ckpt=PATH",
     "trainer.terminate_on_nan": "nothing: a loss that is not finite always stops the run",
     "model.loss_type": "model/loss=NAME",
+    "name": "logger=wandb logger.wandb.name=NAME, or hydra.run.dir=PATH for the run folder",
 }

@@ -40,3 +40,20 @@ def find_checkpoint(name: str, *, logs: Path) -> Path:
             "name a .ckpt file, a run folder, or type ckpt=latest"
         )
     return path
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove the folder of a command that came to nothing: one that holds at most an empty log.
+
+    The folder of its day goes too, if it was the only one.
+    """
+    inside = [*folder.glob("*")]
+    if any(path.is_dir() or path.suffix != ".log" or path.stat().st_size for path in inside):
+        return
+    try:
+        for path in inside:
+            path.unlink()
+        folder.rmdir()
+        folder.parent.rmdir()
+    except OSError:
+        return  # another command is there

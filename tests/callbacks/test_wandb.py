@@ -27,7 +27,7 @@ from src.callbacks.wandb import (
     histogram,
     warn_of_no_logger,
 )
-from src.configuration.command_line import CONFIGS
+from src.configuration.guesses import CONFIGS
 from src.loggers.csv import CSVLogger
 from src.loggers.wandb import close_wandb, open_wandb
 

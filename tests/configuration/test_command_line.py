@@ -17,12 +17,12 @@ from torch.distributed import TCPStore
 
 from src.configuration import command_line
 from src.configuration.command_line import (
-    CONFIGS,
     errors_as_sentences,
     have_hydra_raise,
     sentence,
     translate,
 )
+from src.configuration.guesses import CONFIGS
 from src.errors import InputError
 from src.reports.terminal import setting
 from tests.toys import assert_says
@@ -55,6 +55,12 @@ TABLE = [
     (["+x=1"], ["+x=1"]),
     (["~callbacks.sample_grid"], ["~callbacks.sample_grid"]),
     (["--cfg", "job"], ["--cfg", "job"]),
+    (["seed=3", "--cfg", "job", "n=2"], ["--cfg", "job", "++seed=3", "++n=2"]),
+    (["--info", "seed=3"], ["--info", "++seed=3"]),
+    (["ckpt=my (best) run=1"], ["++ckpt='my (best) run=1'"]),
+    (["ckpt=it's"], ["++ckpt='it\\'s'"]),
+    (["hydra.run.dir=logs/a=b"], ["hydra.run.dir='logs/a=b'"]),
+    (["logger=[]"], ["logger=none"]),
     (["--config-name=config"], ["--config-name=config"]),
     (["resume=null"], ["++resume=null"]),
 ]
@@ -89,6 +95,53 @@ def test_translation(typed: list[str], expected: list[str]) -> None:
 def test_a_child_that_translates_again_reads_the_same(typed: list[str]) -> None:
     once = translate(typed)
     assert translate(once) == once
+
+
+def test_a_path_in_the_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert translate(["ckpt=~/runs/x"]) == ["++ckpt=/home/me/runs/x"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "instead"),
+    [
+        ("experiment = train_mnist_gan", "type experiment=train_mnist_gan, in one word"),
+        ("experiment =train_mnist_gan", "type experiment=train_mnist_gan, in one word"),
+        ("seed=1 trainer.max_epochs= 5", "type trainer.max_epochs=5, in one word"),
+        ("labels=[3, 5]", "type 'labels=[3,5]', in quotes"),
+        ("labels=[3, 5, 6] seed=3", "type 'labels=[3,5,6]', in quotes"),
+        ("generate ckpt=latest", "type task=generate"),
+        ("hinge", "type model/loss=hinge"),
+        ("debug", "type debug=VALUE"),
+        ("xyzzy", "type KEY=VALUE"),
+        ("=1", "type the key in front of it"),
+        ("--experiment=train_mnist_gan", "type experiment=train_mnist_gan"),
+        ("--gpus 1", "type gpus=VALUE"),
+        ("logger=false", "type logger=null for none of it, or choose one of comet, "),
+        ("model=1e9", "choose one of mnist_gan_model, small_gan"),
+        ("trainer=[1,2]", "choose one of ddp, "),
+        ("task=-1", "choose one of compare, evaluate, "),
+    ],
+)
+def test_what_is_no_assignment_is_refused_with_what_is_meant(typed: str, instead: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        translate(typed.split())
+    assert_says(refusal.value, instead)
+
+
+@pytest.mark.parametrize(
+    ("typed", "instead"),
+    [
+        ("labels=3,5", "type 'labels=[3,5]' for a list, or -m for a run with each"),
+        ("model.lr=0,001", "type model.lr=0.001 for a number, "),
+    ],
+)
+def test_several_values_without_a_sweep_are_refused_with_what_is_meant(
+    typed: str, instead: str
+) -> None:
+    with pytest.raises(HydraException) as caught:
+        composed(translate([typed]))
+    assert_says(sentence(caught.value), f"{typed} is several values", instead)
 
 
 @pytest.mark.parametrize("name", ["train_mnist_gan", "train_mnist_gan.yaml"])

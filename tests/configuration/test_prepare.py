@@ -191,7 +191,7 @@ def test_the_model_has_the_shape_of_the_data(
         (["datamodule.dataset.data_dri=x"], "there is no key datamodule.dataset.data_dri: did you "
          "mean datamodule.dataset.data_dir?"),
         (["datamodule.dataset=mnist"], "datamodule.dataset=mnist is not allowed: type "
-         "datamodule.dataset=VALUE with a group of keys"),
+         "datamodule.dataset.KEY=VALUE for each of its keys"),
     ],
 )  # fmt: skip
 def test_what_contradicts_the_data_is_one_sentence(

@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from src.configuration.command_line import CONFIGS
+from src.configuration.guesses import CONFIGS
 from src.configuration.resolvers import unused
 
 

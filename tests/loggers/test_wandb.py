@@ -26,7 +26,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import src.loggers.wandb as wandb_logger
-from src.configuration.command_line import CONFIGS
+from src.configuration.guesses import CONFIGS
 from src.errors import InputError
 from src.loggers.csv import CSVLogger
 from src.loggers.wandb import close_wandb, newest_run_id, open_wandb, unreachable
