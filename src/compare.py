@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -18,6 +18,7 @@ from src.errors import InputError
 from src.metrics.panel import METRICS
 from src.reports.figures import Curve, draw_quality
 from src.reports.terminal import command, show
+from src.runs.folders import RECORD
 
 log = logging.getLogger(__name__)
 # What may differ between runs of one experiment: the seed, and where things are.
@@ -30,6 +31,7 @@ class Run:
     """The newest evaluation in a run folder or an evaluation folder, and the curve there."""
 
     name: str  # its folder
+    title: str  # what tells it from the others: its folder, or in a sweep its options
     experiment: str  # equal for runs that differ by seed alone
     report: dict[str, Any] | None  # None if it was never evaluated
     curve: Curve  # empty without quality.csv
@@ -37,7 +39,7 @@ class Run:
 
 def compare(cfg: DictConfig) -> None:
     """Print one column per experiment, and draw quality against time and images seen."""
-    runs = read_runs(cfg.runs)
+    runs = read_runs(expanded([cfg.runs] if isinstance(cfg.runs, str) else cfg.runs))
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.experiment, []).append(run)
@@ -47,20 +49,73 @@ def compare(cfg: DictConfig) -> None:
     if curves:
         draw_quality(folder / "compare.png", curves)
         log.info(f"in {folder}: compare.png")
+    if (found := best(list(groups.values()))) is not None:
+        log.info(found)
     for run in runs:
         if run.report is None:
             log.info(f"not evaluated: {command(task='evaluate', ckpt=run.name)}")
 
 
+def expanded(names: Sequence[str]) -> list[str]:
+    """Put the folders of its jobs in the place of each folder that is a sweep's."""
+    found: list[str] = []
+    for name in names:
+        jobs = [path.parent.parent for path in Path(name).glob(f"*/{RECORD}")]
+        jobs.sort(key=lambda job: (len(job.name), job.name))  # as numbers
+        found += [str(job) for job in jobs] or [name]
+    return found
+
+
 def read_runs(names: Sequence[str]) -> list[Run]:
     """Read the runs in the folders ``names``, of which there must be two or more, all different."""
     if len(names) < 2:
-        raise InputError(f"runs={list(names)} is too few to compare: type runs=[FOLDER,FOLDER]")
+        raise InputError(
+            f"runs={list(names)} is too few to compare: type runs=[FOLDER,FOLDER], or the "
+            "folder of a sweep"
+        )
     if len({Path(name).absolute() for name in names}) < len(names):
         raise InputError(f"runs={list(names)} names a folder twice: name each once")
     runs = [read_run(Path(name)) for name in names]
     require_comparable(runs)
-    return runs
+    return with_titles(runs)
+
+
+def with_titles(runs: Sequence[Run]) -> list[Run]:
+    """Title jobs of one sweep by the options in which they differ, and other runs by folder."""
+    if len({Path(run.name).parent for run in runs}) > 1:
+        return [*runs]
+    options = {run.name: read_options(Path(run.name)) for run in runs}
+    shared = set.intersection(*map(set, options.values()))
+    titles = {
+        name: "\n".join(line for line in lines if line not in shared and "seed=" not in line)
+        for name, lines in options.items()
+    }
+    return [replace(run, title=titles[run.name] or run.title) for run in runs]
+
+
+def read_options(folder: Path) -> list[str]:
+    """What a run was started with, as it was typed; nothing if that is not on record."""
+    path = folder / RECORD
+    return [str(line) for line in yaml.safe_load(path.read_text())] if path.is_file() else []
+
+
+def best(groups: Sequence[Sequence[Run]]) -> str | None:
+    """Name the best of several experiments by the first metric that all were judged with."""
+    for name, metric in METRICS.items():
+        scores = [values(group, name) or last_values(group, name) for group in groups]
+        if len(groups) > 1 and metric.better != "like real" and all(scores):
+            choose = min if metric.better == "lower" else max
+            score, group = choose(
+                zip(map(mean, scores), groups, strict=True), key=lambda pair: pair[0]
+            )
+            title = group[0].title.replace("\n", " ")
+            return f"best {name}: {score:.{metric.digits}f}, of {title} ({group[0].name})"
+    return None
+
+
+def last_values(group: Sequence[Run], name: str) -> list[float]:
+    """What the curves of a group end with, on validation images."""
+    return [run.curve[-1][name] for run in group if run.curve and name in run.curve[-1]]
 
 
 def read_run(folder: Path) -> Run:
@@ -79,7 +134,7 @@ def read_run(folder: Path) -> Run:
             f"runs: {folder} holds neither an evaluation nor quality.csv: "
             f"type {command(task='evaluate', ckpt=folder)} first"
         )
-    return Run(str(folder), experiment_of(folder), report, curve)
+    return Run(str(folder), str(folder), experiment_of(folder), report, curve)
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -154,7 +209,7 @@ def table(groups: Sequence[Sequence[Run]]) -> Table:
     sheet.add_column("")
     for group in groups:
         seeds = f"\n{len(group)} runs" if len(group) > 1 else ""
-        sheet.add_column(f"{group[0].name}{seeds}", justify="right")
+        sheet.add_column(f"{group[0].title}{seeds}", justify="right")
     evaluated = next((run.report for group in groups for run in group if run.report), None)
     sheet.add_column("real (floor)", justify="right")
     for name, metric in METRICS.items():

@@ -1,6 +1,7 @@
 """Generate labelled images from a checkpoint."""
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from src.configuration.check import check_saved_model
 from src.configuration.container import plain
 from src.configuration.trust import require_literal, targets
 from src.errors import InputError
-from src.images import grid
+from src.images import Labelled, grid, picture
 from src.models.generative import GenerativeModel
 from src.runs.checkpoints import load_checkpoint
 from src.runs.folders import find_checkpoint
@@ -26,17 +27,35 @@ CHUNK = 1_000  # images at a time; part of what a seed means, so a constant
 
 
 def generate(cfg: DictConfig) -> None:
-    """Write ``samples.npz`` (images uint8 (N, C, H, W), labels int64 (N,)) and ``samples.png``."""
+    """Write images of the classes that are asked for, and a grid of them as ``samples.png``.
+
+    They are in ``samples.npz`` (images uint8 (N, C, H, W), labels int64 (N,)), or, where
+    ``cfg.format`` is png, in files such as ``5/0001.png``, the first of class 5.
+    """
     path = find_checkpoint(ckpt_name(cfg), logs=Path(cfg.work_dir) / "logs")
     model = load_model(path, trusted=[*targets(plain(cfg)["model"])]).to(choose_device(cfg))
     labels = choose_labels(cfg.labels, n=cfg.n, n_classes=model.n_classes)
     images = torch.cat(list(sample(model, labels, seed=cfg.seed)))
     folder = Path(cfg.run_dir)
-    np.savez_compressed(folder / "samples.npz", images=images.numpy(), labels=labels.numpy())
+    if cfg.format == "png":
+        write_pictures(folder, Labelled(images, labels))
+    else:
+        np.savez_compressed(folder / "samples.npz", images=images.numpy(), labels=labels.numpy())
     columns = min(cfg.n, 20)
     first = images.view(-1, cfg.n, *images.shape[1:])[:, :columns].flatten(0, 1)  # of every class
     grid(first, columns=columns).save(folder / "samples.png")
-    log.info(f"{len(images):,} images from {path}\nin {folder}: samples.npz, samples.png")
+    files = "a folder per class" if cfg.format == "png" else "samples.npz"
+    log.info(f"{len(images):,} images from {path}\nin {folder}: {files}, samples.png")
+
+
+def write_pictures(folder: Path, data: Labelled) -> None:
+    """Write every image into a file of its own, numbered from 1 in a folder per class."""
+    numbers: Counter[int] = Counter()
+    for image, label in zip(data.images, data.labels.tolist(), strict=True):
+        numbers[label] += 1
+        path = folder / str(label) / f"{numbers[label]:04d}.png"
+        path.parent.mkdir(exist_ok=True)
+        picture(image).save(path)
 
 
 def ckpt_name(cfg: DictConfig) -> str:
@@ -45,17 +64,20 @@ def ckpt_name(cfg: DictConfig) -> str:
     return cfg.ckpt
 
 
-def load_model(path: Path, *, trusted: Collection[str] = ()) -> GenerativeModel:
-    """Build the model of a checkpoint as it was configured and trained, which needs no data set.
+def load_model(path: str | Path, *, trusted: Collection[str] = ()) -> GenerativeModel:
+    """Build the model of a checkpoint as it was configured and trained, in eval mode.
+
+    It needs no data set.
 
     Args:
-        path: a checkpoint of task=train.
+        path: a checkpoint of task=train, or a run folder, which means its last one.
         trusted: classes from outside the project that the checkpoint may name.
 
     Raises:
         InputError: if the file cannot be read, names foreign classes, or does not fit its networks.
     """
-    return rebuild(load_checkpoint(path), path=path, trusted=trusted)
+    path = find_checkpoint(str(path), logs=Path("logs"))
+    return rebuild(load_checkpoint(path), path=path, trusted=trusted).eval()
 
 
 def rebuild(

@@ -44,8 +44,14 @@ def translated(images: Tensor, by: int, *, fill: float) -> Tensor:
     return picked.view_as(images)
 
 
+def picture(image: Tensor) -> Image.Image:
+    """A uint8 image (C, H, W) of one channel or three as a picture that can be saved."""
+    pixels = image.permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+
+
 def grid(images: Tensor, *, columns: int, scale: int = 2) -> Image.Image:
     """Lay uint8 images (N, C, H, W) out row by row; each pixel becomes ``scale`` x ``scale``."""
     tiled = make_grid(images, nrow=columns, padding=2)  # (3, rows * (H + 2) + 2, ...)
-    picture = Image.fromarray(tiled.permute(1, 2, 0).numpy())
-    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+    small = picture(tiled)
+    return small.resize((small.width * scale, small.height * scale), Image.Resampling.NEAREST)

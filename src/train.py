@@ -29,7 +29,7 @@ from src.errors import InputError
 from src.images import Labelled
 from src.loggers.wandb import close_wandb
 from src.models.generative import GenerativeModel
-from src.networks.facts import evaluating
+from src.networks.facts import evaluating, mixes_samples
 from src.reports.terminal import command, quoted, show
 from src.runs.checkpoints import load_checkpoint, require_same_model
 from src.runs.folders import LAST, find_checkpoint
@@ -78,6 +78,11 @@ def require_trainable(model: GenerativeModel, datamodule: pl.LightningDataModule
             "model.b2, or of the optimizers in model"
         ) from error
     if isinstance(datamodule, InMemoryDataModule):
+        if datamodule.batch_size == 1 and mixes_samples(model):
+            raise InputError(
+                "datamodule.batch_size=1 leaves batch normalization nothing to compare: type "
+                "datamodule.batch_size=2 or more"
+            )
         try_on(model, datamodule.dataset, img_size=datamodule.img_size)
 
 
@@ -88,7 +93,7 @@ def try_on(model: GenerativeModel, dataset: DataSet, *, img_size: int) -> None:
     try:
         with evaluating(model), torch.random.fork_rng(devices=[]):
             model.evaluate(Labelled(blank, labels))
-    except RuntimeError as error:  # which torch raises for shapes
+    except (RuntimeError, ValueError, IndexError) as error:  # which torch raises for shapes
         raise InputError(
             f"the networks do not fit images of {dataset.channels} x {img_size} x {img_size} in "
             f"{dataset.n_classes} classes ({error}): leave such sizes out of model.generator and "

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from src.compare import compare, experiment_of, read_run, summary, table, values
+from src.compare import best, compare, expanded, experiment_of, read_run, summary, table, values
 from src.errors import InputError
 from src.metrics.panel import METRICS
 from tests.toys import Compose
@@ -66,6 +66,47 @@ def test_time_and_images_are_those_of_the_last_evaluation(tmp_path: Path) -> Non
     assert [point["seconds"] for point in run.curve] == [10, 20]
     assert values([run], "fid_cnn") == []
     assert len(table([[run]]).rows) == 2  # nothing else is known
+
+
+def make_sweep(folder: Path) -> Path:
+    """Two learning rates, two seeds each; the third job is the best."""
+    folder.mkdir()
+    for i, (lr, seed, fid) in enumerate([(1, 1, 4.0), (1, 2, 6.0), (2, 1, 2.0), (2, 2, 3.0)]):
+        run = make_run(folder / str(i), seed=seed, fid=fid, lr=lr)
+        (run / ".hydra").mkdir()
+        line = f"[experiment=train_mnist_gan, model.lr={lr}, seed={seed}]"
+        (run / ".hydra" / "overrides.yaml").write_text(line)
+    return folder
+
+
+def test_a_sweep_is_its_jobs_under_the_options_that_tell_them_apart(
+    typed: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: Any
+) -> None:
+    sweep = make_sweep(tmp_path / "sweep")
+    with caplog.at_level("INFO"):
+        compare(typed("task=compare", f"runs={sweep}"))
+    head, *_ = (x for x in capsys.readouterr().out.splitlines() if "model.lr" in x)
+    assert [cell.strip() for cell in head.split("┃")[2:4]] == ["model.lr=1", "model.lr=2"]
+    assert f"best fid_cnn: 2.500, of model.lr=2 ({sweep / '2'})" in caplog.text
+
+
+def test_before_any_evaluation_the_best_is_that_of_the_curves(tmp_path: Path) -> None:
+    runs = [read_run(make_run(tmp_path / name, seed=1, fid=None, lr=i))
+            for i, name in enumerate("ab")]  # fmt: skip
+    runs[1].curve[-1]["fid_cnn"] = 1.5
+    assert (
+        best([[run] for run in runs])
+        == f"best fid_cnn: 1.500, of {tmp_path / 'b'} ({tmp_path / 'b'})"
+    )
+    assert best([[runs[0]]]) is None
+
+
+def test_jobs_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for number in (10, 9, 0):
+        (tmp_path / str(number) / ".hydra").mkdir(parents=True)
+        (tmp_path / str(number) / ".hydra" / "overrides.yaml").touch()
+    assert [Path(name).name for name in expanded([str(tmp_path)])] == ["0", "9", "10"]
+    assert expanded(["logs/a", "logs/b"]) == ["logs/a", "logs/b"]
 
 
 def test_summary_is_the_mean_and_sample_deviation() -> None:

@@ -192,6 +192,18 @@ def test_a_sweep_has_a_folder_and_a_wandb_run_per_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_bad_point_of_a_sweep_leaves_the_others_alone(tmp_path: Path) -> None:
+    sweep = [*BASE, "-m", "seed=-1,2", "trainer.max_epochs=1", "callbacks=none"]
+    said = finish(start(sweep, tmp_path), code=1)
+    (folder,) = (tmp_path / "logs" / "multiruns").iterdir()
+    assert (folder / "1" / "metrics.csv").is_file()
+    assert not (folder / "0").exists()
+    assert "1 jobs of the sweep failed, the others are done:\n  job 0 (" in said
+    assert said.count("seed=-1 is not allowed: type seed=0 or more") == 2
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
 def test_no_other_command_touches_the_record_of_a_run(tmp_path: Path) -> None:
     run = tmp_path / "run"
     inside = [*BASE, f"hydra.run.dir={run}", "trainer.max_epochs=1"]

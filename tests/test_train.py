@@ -28,8 +28,8 @@ from src.images import grid
 from src.models.gan.model import ConditionalGAN
 from src.reports.terminal import setting, show
 from src.runs.checkpoints import load_checkpoint
-from src.train import report, train
-from tests.toys import Compose
+from src.train import report, train, try_on
+from tests.toys import Compose, Numbers, assert_says, make_gan
 
 EPOCHS, STEPS = 2, 8  # per epoch
 TINY = [
@@ -490,6 +490,70 @@ def test_the_picture_shows_every_class(run: Path, typed: Compose) -> None:
         assert np.array_equal(picture, grid(shown, columns=20))
 
 
+def test_each_image_may_have_a_file_of_its_own_in_the_folder_of_its_class(
+    run: Path, typed: Compose, tmp_path: Path
+) -> None:
+    asked = f"ckpt={run}", "labels=[3,7]", "n=2"
+    together = generated(typed, run, *asked)["images"]
+    (run / "samples.npz").unlink()
+    generate(typed("task=generate", *asked, "format=png"))
+    assert not (run / "samples.npz").exists()
+    names = ["3/0001.png", "3/0002.png", "7/0001.png", "7/0002.png"]
+    for name, pixels in zip(names, together, strict=True):
+        with Image.open(tmp_path / name) as picture:
+            assert np.array_equal(picture, pixels[0])
+
+
+def test_a_model_is_loaded_from_a_folder_ready_to_generate(run: Path) -> None:
+    gan = load_model(run)
+    assert not gan.sampler.training
+    alone = gan.sampler(torch.ones(1, *gan.noise_shape), torch.tensor([3]))
+    beside = gan.sampler(torch.ones(2, *gan.noise_shape), torch.tensor([3, 7]))
+    torch.testing.assert_close(alone[0], beside[0])
+
+
+def test_lightning_s_way_to_load_names_ours(run: Path) -> None:
+    with pytest.raises(InputError, match=r"call load_model\(PATH\) of src.generate"):
+        ConditionalGAN.load_from_checkpoint(run / "checkpoints" / "last.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["model.generator_optimizer.betas=[0.5]"], "the optimizers cannot be built"),
+        (["datamodule.batch_size=1", "model=small_gan"], "type datamodule.batch_size=2 or more"),
+        (["model.generator.channels=3"], "type model.channels=3 for all"),
+        (["model.discriminator.n_classes=4"], "leave model.discriminator.n_classes out"),
+        (["callbacks.sample_grid.rows=0"], "a number from 1 to 100"),
+        (["callbacks.quality.n=0"], "a number from 1 to 1000000"),
+        (["datamodule.num_workers=5000"], "type datamodule.num_workers=256 or less"),
+        (["model/penalties=r1", "model.penalties.r1._target_=torch.nn.Linear",
+          "model.penalties.r1.in_features=-3", "model.penalties.r1.out_features=2",
+          "~model.penalties.r1.at", "~model.penalties.r1.weight"],
+         "model.penalties.r1 cannot be built ("),
+    ],
+)  # fmt: skip
+def test_what_would_fail_later_is_refused_before_the_folder_is_claimed(
+    typed: Compose, tmp_path: Path, options: list[str], sentence: str
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        train(typed(*TINY, "print_config=true", *options))
+    assert_says(refusal.value, sentence)
+    assert not (tmp_path / ".hydra").exists()
+
+
+def test_networks_that_do_not_fit_the_pictures_are_refused() -> None:
+    gan = make_gan()  # of pictures of 2 x 2
+    with pytest.raises(
+        InputError, match="the networks do not fit images of 1 x 3 x 3 in 1 classes"
+    ):
+        try_on(gan, Numbers(), img_size=3)
+    before = torch.get_rng_state()
+    try_on(gan, Numbers(), img_size=2)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert gan.training
+
+
 def test_chunks_do_not_repeat(run: Path) -> None:
     gan = load_model(run / "checkpoints" / "last.ckpt")
     chunks = list(sample(gan, torch.zeros(2_500, dtype=torch.int64), seed=0))
@@ -518,7 +582,8 @@ def test_a_checkpoint_of_other_networks_is_refused(run: Path, typed: Compose) ->
     with pytest.raises(InputError, match=r"model.latent_dim=100, not 64"):
         train(cfg)
     checkpoint = load_checkpoint(path)
-    checkpoint["hyper_parameters"]["model"]["generator"]["latent_dim"] = 64
+    saved = checkpoint["hyper_parameters"]["model"]
+    saved["latent_dim"] = saved["generator"]["latent_dim"] = 64
     torch.save(checkpoint, path)
     with pytest.raises(InputError, match="does not fit the networks"):
         load_model(path)

@@ -28,6 +28,7 @@ from src.reports.figures import draw_quality
 from src.runs.limits import is_cut
 
 log = logging.getLogger(__name__)
+MOST_IMAGES = 1_000_000  # that are judged at once
 
 
 class Quality(Callback):
@@ -48,6 +49,10 @@ class Quality(Callback):
             raise InputError(
                 f"callbacks.quality.every_n_epochs={every_n_epochs} is not allowed: type 1 or "
                 "more, or ~callbacks.quality ~callbacks.best_checkpoint to measure nothing"
+            )
+        if not 1 <= n <= MOST_IMAGES:
+            raise InputError(
+                f"callbacks.quality.n={n} is not allowed: type a number from 1 to {MOST_IMAGES}"
             )
         self.evaluation: Evaluation | None = None
         self.history: list[Row] = []

@@ -10,8 +10,11 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from typing_extensions import override
 
+from src.errors import InputError
 from src.images import grid
 from src.models.generative import GenerativeModel
+
+MOST_ROWS = 100
 
 
 class SampleGrid(Callback):
@@ -24,6 +27,11 @@ class SampleGrid(Callback):
 
     def __init__(self, folder: str | Path, rows: int = 8) -> None:
         self.folder, self.rows = Path(folder), rows
+        if not 1 <= rows <= MOST_ROWS:
+            raise InputError(
+                f"callbacks.sample_grid.rows={rows} is not allowed: type a number from 1 to "
+                f"{MOST_ROWS}, or ~callbacks.sample_grid for no pictures"
+            )
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

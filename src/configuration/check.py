@@ -62,6 +62,20 @@ def check_model(model: Node) -> None:
         path="model",
     )
     require([name for name in required(family) if name != "seed"], model, path="model")
+    check_sizes(model)
+
+
+def check_sizes(model: Node) -> None:
+    """Refuse networks of other sizes than the model's; they may know more classes than it has."""
+    for part, node in model.items():
+        for key in SIZES & node.keys() if isinstance(node, Mapping) else ():
+            size, own = node[key], model.get(key)
+            fits = size >= own if key == "n_classes" and own is not None else size == own
+            if own is not None and not fits:
+                raise InputError(
+                    f"model.{part}.{key}={size}, but model.{key}={own}: leave model.{part}.{key} "
+                    f"out, or type model.{key}={size} for all"
+                )
 
 
 def find_family(model: Node) -> type[GenerativeModel]:
@@ -203,6 +217,7 @@ def require(names: Collection[str], node: Node, *, path: str) -> None:
             )
 
 
+SIZES = {"channels", "img_size", "latent_dim", "n_classes"}  # of networks and their model alike
 LARGEST = 2**63  # the first integer that torch cannot hold
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 

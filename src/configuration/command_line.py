@@ -25,6 +25,7 @@ wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
 VALUED = "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p"
 CHOOSING = "--cfg", "-c", "--info", "-i"  # of a few words
 AMBIGUOUS = r"Ambiguous value for argument '(.*)'\n"  # in Hydra's words
+UNLIKE = r"Error merging override (?:\+\+)?(.*)"
 RESUMED = "hydra.job.id=resumed"  # marks a line whose ``resume`` is translated
 
 
@@ -320,6 +321,8 @@ def sentence(error: Exception) -> str:
             return f"{override.removeprefix('++')} is not KEY=VALUE: quote it, as in 'KEY=[1,2]'"
         case HydraException() if found := re.search(AMBIGUOUS, str(error)):
             return of_several_values(found[1].removeprefix("++"))
+        case HydraException() if found := re.search(UNLIKE, str(error)):
+            return f"{found[1]} is of another kind than what is there: see it with --cfg job"
         case OSError(strerror=str(reason), filename=str(name)):
             return (
                 f"{name} cannot be used ({reason}): name another folder, as in hydra.run.dir=PATH"

@@ -24,6 +24,13 @@ from src.errors import InputError
 
 def compose_in(folder: Path, *arguments: str) -> DictConfig:
     """Compose and prepare what ``python run.py ARGUMENTS`` would, with ``folder`` as run folder."""
+    cfg = compose_raw(folder, *arguments)
+    prepare(cfg)
+    return cfg
+
+
+def compose_raw(folder: Path, *arguments: str) -> DictConfig:
+    """Compose the same, neither resolved nor checked yet."""
     overrides = translate(["print_config=false", "ignore_warnings=false", *arguments])
     overrides += [f"hydra.run.dir={folder}", f"hydra.runtime.output_dir={folder}"]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -32,7 +39,6 @@ def compose_in(folder: Path, *arguments: str) -> DictConfig:
     with open_dict(cfg):
         cfg.work_dir = str(folder)
         del cfg["hydra"]
-    prepare(cfg)
     return cfg
 
 
@@ -71,8 +77,8 @@ def take_shape_of_data(cfg: DictConfig) -> None:
     Raises:
         InputError: if the model is given other channels or classes than the data have.
     """
-    if "dataset" not in cfg.datamodule:
-        return
+    if not isinstance(cfg.datamodule, DictConfig) or "dataset" not in cfg.datamodule:
+        return  # what is no group is refused later
     node = plain(cfg.datamodule)["dataset"]
     require_known_record(cfg, node)
     check_dataset(node)

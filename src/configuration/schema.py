@@ -37,9 +37,10 @@ class Config:
     resume: str | None
     labels: Literal["all"] | int | list[int]
     n: int
+    format: Literal["npz", "png"]
     samples: str | None
     cas_seeds: int
-    runs: list[str]
+    runs: str | list[str]
     debug: bool
     print_config: bool
     ignore_warnings: bool

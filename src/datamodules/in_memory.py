@@ -16,6 +16,8 @@ from src.errors import InputError
 from src.images import Labelled, to_float
 from src.metrics.evaluation import Evaluation, RealData
 
+MOST_WORKERS = 256
+
 
 class InMemoryDataModule(pl.LightningDataModule):
     """Splits, resizes and serves the pictures of a data set."""
@@ -173,6 +175,12 @@ class InMemoryDataModule(pl.LightningDataModule):
         require_at_least(1, "datamodule.batch_size", self.batch_size)
         require_at_least(1, "model.img_size", self.img_size)
         require_at_least(0, "datamodule.num_workers", self.num_workers)
+        if self.num_workers > MOST_WORKERS:
+            raise InputError(
+                f"datamodule.num_workers={self.num_workers} would start as many processes: type "
+                f"datamodule.num_workers={MOST_WORKERS} or less; 0 is fastest, as the images are "
+                "in memory"
+            )
         split = self.train_val_test_split
         if len(split) != 3 or min(split) < 1:
             raise InputError(

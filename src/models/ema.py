@@ -11,8 +11,9 @@ from typing_extensions import override
 class EMA(nn.Module):
     """Averaged copy of a network, always in eval mode.
 
-    A weight's share in the average halves every ``halflife_images`` images, so that the
-    average means the same for every batch size.
+    A weight's share in the average halves every ``halflife_images`` images, so that the average
+    means the same for every batch size. What the network was before its first step has no
+    share, by the bias correction of Adam (arXiv:1412.6980, section 3).
     """
 
     def __init__(self, network: nn.Module, *, halflife_images: float) -> None:
@@ -20,14 +21,15 @@ class EMA(nn.Module):
         self.network = deepcopy(network).eval().requires_grad_(False)
         self.halflife_images = halflife_images
 
-    def share(self, *, n_images: int, ramp: float = 1.0) -> float:
-        """Weight of the network in the average after ``n_images`` more images, from 0 to 1.
+    def share(self, *, seen: int, n_images: int, ramp: float = 1.0) -> float:
+        """Weight of the network in the average after ``n_images`` more than ``seen``, from 0 to 1.
 
         ``ramp`` is the part of the half-life that already holds: 0 copies the network.
         """
         halflife_images = self.halflife_images * ramp
         decay = 0.5 ** (n_images / halflife_images) if halflife_images else 0.0
-        return 1 - decay
+        all_shares = 1 - 0.5 ** ((seen + n_images) / self.halflife_images)
+        return min(1.0, (1 - decay) / all_shares)
 
     @torch.no_grad()
     def move(self, network: nn.Module, share: float | Tensor) -> None:

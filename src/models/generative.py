@@ -2,13 +2,14 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from src.errors import InputError
 from src.images import Labelled, to_uint8
 from src.models.randomness import EVALUATE, TRAIN, random_stream, seed_device
 from src.models.schedules import Schedule, set_rates
@@ -84,6 +85,18 @@ class GenerativeModel(pl.LightningModule):
     def draw_noise(self, n: int, generator: torch.Generator) -> Tensor:
         """Standard normal noise (n, *noise_shape) on the CPU."""
         return torch.randn(n, *self.noise_shape, generator=generator)
+
+    @classmethod
+    def load_from_checkpoint(cls, *_: Any, **__: Any) -> NoReturn:
+        """Lightning's way, which cannot build the parts of a model from their options.
+
+        Raises:
+            InputError: always, with what to call instead.
+        """
+        raise InputError(
+            "a model is built from the options in its checkpoint: call load_model(PATH) of "
+            "src.generate, with a checkpoint or a run folder"
+        )
 
     @override
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Losses:

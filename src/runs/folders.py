@@ -9,20 +9,19 @@ RECORD = Path(".hydra", "overrides.yaml")  # what the run was started with
 
 
 def newest_run(logs: Path) -> Path:
-    """The run folder under ``logs`` with the newest ``last.ckpt``.
+    """The run folder with the newest ``last.ckpt``, anywhere under ``logs``.
 
     A start that was refused, or that ended before its first checkpoint, does not count.
 
     Raises:
         InputError: if there is none.
     """
-    files = [*logs.glob(f"runs/*/*/{LAST}"), *logs.glob(f"multiruns/*/*/{LAST}")]
+    files = [*logs.rglob(str(LAST))]
     if not files:
         raise InputError(
             f"there is no run under {logs} with a checkpoint yet: name a folder, or train one first"
         )
-    newest = max(files, key=lambda file: file.stat().st_mtime)
-    return logs.joinpath(*newest.relative_to(logs).parts[:3])
+    return max(files, key=lambda file: file.stat().st_mtime).parents[1]
 
 
 def find_checkpoint(name: str, *, logs: Path) -> Path:

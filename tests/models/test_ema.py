@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from src.models.ema import EMA
 
+LONG = 1_000_000_000  # images, after which the first ones have no share left
+
 
 class Conditional(nn.Module):
     """The smallest network with the generator's signature, with and without batch statistics."""
@@ -32,14 +34,14 @@ def filled(value: float) -> Conditional:
 def test_after_one_half_life_half_of_the_gap_is_left_whatever_the_batch_size(steps: int) -> None:
     ema = EMA(filled(0.0), halflife_images=1000)
     for _ in range(steps):
-        ema.move(filled(8.0), ema.share(n_images=1000 // steps))
+        ema.move(filled(8.0), ema.share(seen=LONG, n_images=1000 // steps))
     for parameter in ema.network.parameters():
         torch.testing.assert_close(parameter, torch.full_like(parameter, 4.0))
 
 
 def test_after_three_half_lives_an_eighth_is_left() -> None:
     ema = EMA(filled(8.0), halflife_images=50)
-    ema.move(filled(0.0), ema.share(n_images=150))
+    ema.move(filled(0.0), ema.share(seen=LONG, n_images=150))
     for parameter in ema.network.parameters():
         torch.testing.assert_close(parameter, torch.full_like(parameter, 1.0))
 
@@ -47,16 +49,29 @@ def test_after_three_half_lives_an_eighth_is_left() -> None:
 @pytest.mark.parametrize(("ramp", "left"), [(1.0, 1 / 2), (0.5, 1 / 4), (0.0, 0.0)])
 def test_a_ramp_shortens_the_half_life_down_to_a_copy(ramp: float, left: float) -> None:
     ema = EMA(filled(8.0), halflife_images=50)
-    ema.move(filled(0.0), ema.share(n_images=50, ramp=ramp))
+    ema.move(filled(0.0), ema.share(seen=LONG, n_images=50, ramp=ramp))
     for parameter in ema.network.parameters():
         torch.testing.assert_close(parameter, torch.full_like(parameter, 8 * left))
+
+
+@pytest.mark.parametrize("halflife", [3.0, 1e9], ids=lambda halflife: f"{halflife} images")
+def test_from_the_start_it_is_the_mean_of_the_steps_weighted_by_their_age(halflife: float) -> None:
+    values, n_images = [2.0, 8.0, -4.0, 6.0], 5
+    ema = EMA(filled(1e6), halflife_images=halflife)
+    for step, value in enumerate(values):
+        ema.move(filled(value), ema.share(seen=step * n_images, n_images=n_images))
+    ages = [n_images * (len(values) - 1 - step) for step in range(len(values))]
+    shares = torch.tensor([0.5 ** (age / halflife) for age in ages], dtype=torch.float64)
+    mean = (shares * torch.tensor(values, dtype=torch.float64)).sum() / shares.sum()
+    for parameter in ema.network.parameters():
+        torch.testing.assert_close(parameter, torch.full_like(parameter, float(mean)))
 
 
 def test_buffers_are_copied_not_averaged() -> None:
     network = Conditional()
     ema = EMA(network, halflife_images=1e9)
     network(torch.randn(5, 3, dtype=torch.float64) + 3, torch.zeros(5))
-    ema.move(network, ema.share(n_images=1))
+    ema.move(network, ema.share(seen=LONG, n_images=1))
     for name, buffer in network.named_buffers():
         assert torch.equal(ema.network.get_buffer(name), buffer), name
     assert ema.network.norm.num_batches_tracked == 1
@@ -110,4 +125,4 @@ def test_the_average_travels_in_the_parent_s_state() -> None:
 def test_another_network_is_refused(other: nn.Module) -> None:
     ema = EMA(Conditional(), halflife_images=1)
     with pytest.raises((RuntimeError, ValueError)):
-        ema.move(other, ema.share(n_images=1))
+        ema.move(other, ema.share(seen=LONG, n_images=1))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.errors import InputError
-from src.runs.folders import find_checkpoint, newest_run
+from src.runs.folders import find_checkpoint, newest_run, remove_unused
 
 
 def started(run: Path, *, at: int) -> Path:
@@ -44,10 +44,30 @@ def test_a_run_that_goes_on_writing_does_not_become_the_newest(tmp_path: Path) -
     assert newest_run(tmp_path) == new
 
 
-def test_generated_pictures_are_no_run(tmp_path: Path) -> None:
-    trained = started(tmp_path / "runs" / "a" / "b", at=100)
-    started(tmp_path / "generate" / "a" / "b", at=200)
-    assert newest_run(tmp_path) == trained
+def test_a_run_in_a_folder_of_the_user_s_own_is_found(tmp_path: Path) -> None:
+    started(tmp_path / "runs" / "a" / "b", at=100)
+    mine = started(tmp_path / "thesis", at=200)
+    assert newest_run(tmp_path) == mine
+
+
+def test_what_wrote_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    empty, logged, used = (tmp_path / "logs" / "day" / name for name in ("1", "2", "3"))
+    for folder in (empty, logged, used):
+        folder.mkdir(parents=True)
+        (folder / "run.log").touch()
+    (logged / "run.log").write_text("something")
+    (used / "checkpoints").mkdir()
+    for folder in (empty, logged, used):
+        remove_unused(folder)
+    assert {path.name for path in (tmp_path / "logs" / "day").iterdir()} == {"2", "3"}
+    remove_unused(tmp_path / "nowhere")
+
+
+def test_the_folder_of_a_day_goes_with_the_only_start_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "logs" / "day" / "1"
+    folder.mkdir(parents=True)
+    remove_unused(folder)
+    assert [*(tmp_path / "logs").iterdir()] == []
 
 
 @pytest.mark.parametrize("folders", [[], ["runs/a/b"]], ids=["nothing", "a folder without record"])

@@ -182,7 +182,8 @@ class ConditionalGAN(GenerativeModel):
         """Weight of the generator in its average, if any, after ``n_images`` more images."""
         if self.ema is None:
             return 0.0
-        return self.ema.share(n_images=n_images, ramp=self.scheduled.get("ema_halflife", 1.0))
+        ramp = self.scheduled.get("ema_halflife", 1.0)
+        return self.ema.share(seen=self.images_seen or 0, n_images=n_images, ramp=ramp)
 
     def draw_inputs(self, real_labels: Tensor) -> tuple[Tensor, Tensor]:
         """Draw latents (N, Z) and class indices (N,), the real ones if pairs are compared."""
