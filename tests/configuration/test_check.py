@@ -230,7 +230,6 @@ def test_a_wrong_type_is_refused_with_the_right_one(
         ("model.schedules.lr", 0.5, "model.schedules.lr.KEY=VALUE for each of its keys"),
         ("callbacks.sample_grid", None, "callbacks.sample_grid.KEY=VALUE for each of its keys"),
         ("datamodule.train_val_test_split", 7, "'datamodule.train_val_test_split=[7]'"),
-        ("runs", "logs/a", "'runs=[logs/a]'"),
     ],
 )
 def test_a_value_in_the_place_of_a_group_or_list_is_refused_with_what_is_meant(
