@@ -103,19 +103,22 @@ def test_the_command_of_each_yaml_chooses_its_file(path: str) -> None:
     assert YAML[path][0].split()[-1] == f"{group.parent}={group.name}"
 
 
-def test_five_lines_of_python_generate_a_five(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("snippet", "name", "count"), [("five.py", "five", 1), ("from_one_to_another.py", "images", 9)]
+)
+def test_a_few_lines_of_python_generate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snippet: str, name: str, count: int
 ) -> None:
     asked_for = []
 
-    def load_model(path: Path) -> torch.nn.Module:
+    def load_model(path: str) -> torch.nn.Module:
         asked_for.append(path)
         return build_model(compose_in(tmp_path))
 
     monkeypatch.setattr(src.generate, "load_model", load_model)
-    five = module("five.py").five
-    assert asked_for == [Path("RUN/checkpoints/last.ckpt")]
-    assert (five.shape, five.dtype) == ((1, 1, 28, 28), torch.uint8)
+    images = getattr(module(snippet), name)
+    assert asked_for == ["RUN"]
+    assert (images.shape, images.dtype) == ((count, 1, 28, 28), torch.uint8)
 
 
 def test_a_script_trains_what_a_command_would(

@@ -1,5 +1,6 @@
 """Labelled images held in memory as uint8, split once and handed out in whole batches."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from src.errors import InputError
 from src.images import Labelled, to_float
 from src.metrics.evaluation import Evaluation, RealData
 
+log = logging.getLogger(__name__)
 MOST_WORKERS = 256
 
 
@@ -209,6 +211,10 @@ class InMemoryDataModule(pl.LightningDataModule):
                 f"{self.dataset.name} says that it has {self.dataset.n_classes} classes, but its"
                 f" labels go up to {largest}: give its class n_classes = {largest + 1}"
             )
+        counts = torch.bincount(train.labels, minlength=self.dataset.n_classes)
+        if missing := (counts == 0).nonzero().flatten().tolist():
+            names = ", ".join(self.dataset.class_names[label] for label in missing)
+            log.warning(f"no training image of {self.dataset.name} is of class {names}")
 
     def check_split(self, train_size: int, test_size: int) -> None:
         """Refuse splits that cut the official test set or leave some of the official train set."""

@@ -200,6 +200,7 @@ def test_native_size_is_not_resampled() -> None:
 SIZES = "datamodule.train_val_test_split"
 REFUSED = [
     ({"batch_size": 0}, ["datamodule.batch_size=0", "type datamodule.batch_size=1 or more"]),
+    ({"num_workers": 257}, ["datamodule.num_workers=257", "type datamodule.num_workers=256 or"]),
     ({"num_workers": -1}, ["datamodule.num_workers=-1", "type datamodule.num_workers=0 or more"]),
     ({"img_size": 0}, ["model.img_size=0", "type model.img_size=1 or more"]),
     ({"train_val_test_split": [90, 10]}, [f"{SIZES}=[90, 10]", f"type {SIZES}=[TRAIN,VAL,TEST]"]),
@@ -237,3 +238,8 @@ def test_a_batch_on_every_device_must_fit_into_train() -> None:
         data.setup("fit")
     assert_says(refusal.value, "datamodule.batch_size=10 on 10 devices", "90 training images")
     assert_says(refusal.value, "type datamodule.batch_size=9 or less")
+
+
+def test_classes_without_a_training_image_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    build(says={"n_classes": 12})
+    assert "no training image of numbered is of class 10, 11" in caplog.text
