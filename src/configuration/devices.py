@@ -8,7 +8,7 @@ from src.errors import InputError
 
 Devices = int | str | list[int]  # how many (0 for none, -1 for all), which ones, or "auto"
 Gpus = Devices | None
-# The networks of a step learn apart: each backward leaves the weights of the others without gradients.
+# Networks of one step learn apart: each backward leaves the others' weights without gradients.
 DDP = "ddp_find_unused_parameters_true"
 
 
