@@ -8,6 +8,7 @@ from src.errors import InputError
 
 Devices = int | str | list[int]  # how many (0 for none, -1 for all), which ones, or "auto"
 Gpus = Devices | None
+MOST_PROCESSES = 256  # on one machine
 # Networks of one step learn apart: each backward leaves the others' weights without gradients.
 DDP = "ddp_find_unused_parameters_true"
 
@@ -56,6 +57,11 @@ def choose_devices(
             require_gpus(gpus, available=available)
         accelerator, devices = complete(accelerator, gpus)
     n_devices = count(devices, accelerator, available=available)
+    if n_devices > MOST_PROCESSES:
+        raise InputError(
+            f"trainer.devices={devices} would start as many processes: type trainer.devices="
+            f"{MOST_PROCESSES} or less"
+        )
     if strategy in (None, "ddp"):
         strategy = DDP if n_devices > 1 or strategy == "ddp" else "auto"
     return {

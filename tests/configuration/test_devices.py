@@ -139,3 +139,9 @@ def test_garbage_is_refused_with_what_is_allowed(gpus: str) -> None:
 def test_garbage_for_devices_is_refused_under_its_own_name() -> None:
     with pytest.raises(InputError, match=r"trainer\.devices=two"):
         choose_devices(0, available=4, accelerator="cpu", devices="two")
+
+
+@pytest.mark.parametrize("devices", [257, "257", [*range(257)]])
+def test_more_processes_than_a_machine_can_hold_are_refused(devices: Any) -> None:
+    with pytest.raises(InputError, match=r"trainer.devices=.* type trainer.devices=256 or less"):
+        chosen(0, accelerator="cpu", devices=devices)
