@@ -62,7 +62,9 @@ def train(cfg: DictConfig) -> float | None:
         return math.inf
     finally:
         close_wandb()
-    if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        rank_zero_only(log.info)("it runs: training, validation and test, nothing of which is kept")
+    elif trainer.is_global_zero:
         more = [*reached(trainer, done_by(trainer))]
         show(report(Path(cfg.run_dir), metrics, model, more=more))
     return None if trainer.fast_dev_run else to_optimize(metrics, cfg.optimized_metric)  # type: ignore[attr-defined]

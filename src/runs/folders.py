@@ -44,15 +44,17 @@ def find_checkpoint(name: str, *, logs: Path) -> Path:
 def remove_unused(folder: Path) -> None:
     """Remove the folder of a command that came to nothing: one that holds at most an empty log.
 
-    The folder of its day goes too, if it was the only one.
+    The folders of its day and task go too, if it was alone there.
     """
     inside = [*folder.glob("*")]
     if any(path.is_dir() or path.suffix != ".log" or path.stat().st_size for path in inside):
         return
+    here = Path.cwd()
     try:
         for path in inside:
             path.unlink()
-        folder.rmdir()
-        folder.parent.rmdir()
+        for path in (folder, *folder.absolute().parents[:2]):
+            if not here.is_relative_to(path):
+                path.rmdir()
     except OSError:
-        return  # another command is there
+        return  # others are there

@@ -63,11 +63,21 @@ def test_what_wrote_nothing_leaves_no_folder(tmp_path: Path) -> None:
     remove_unused(tmp_path / "nowhere")
 
 
-def test_the_folder_of_a_day_goes_with_the_only_start_in_it(tmp_path: Path) -> None:
-    folder = tmp_path / "logs" / "day" / "1"
+def test_the_folders_of_day_and_task_go_with_the_only_start_in_them(tmp_path: Path) -> None:
+    folder = tmp_path / "logs" / "runs" / "day" / "1"
     folder.mkdir(parents=True)
     remove_unused(folder)
     assert [*(tmp_path / "logs").iterdir()] == []
+
+
+def test_the_folder_where_the_command_is_typed_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    remove_unused(tmp_path / "mine")
+    assert tmp_path.is_dir()
+    assert not (tmp_path / "mine").exists()
 
 
 @pytest.mark.parametrize("folders", [[], ["runs/a/b"]], ids=["nothing", "a folder without record"])
