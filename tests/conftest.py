@@ -11,6 +11,7 @@ from src import train_judge
 from src.configuration.prepare import compose_in
 from src.datamodules.mnist import MNIST
 from src.datamodules.stacked_mnist import StackedMNIST
+from src.files import alone_in
 from src.images import Labelled
 from tests.toys import BARS, Compose
 
@@ -32,14 +33,25 @@ def typed(tmp_path: Path) -> Compose:
 
 
 @pytest.fixture(scope="session")
-def judged_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ``data_dir`` with judges of the synthetic bars, quickly trained; treat it as read-only."""
-    folder = tmp_path_factory.mktemp("data")
+def judged_data(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A ``data_dir`` with judges of the synthetic bars, quickly trained; treat it as read-only.
+
+    One worker of pytest-xdist trains them, and the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    folder = shared / "judged"
+    with alone_in(shared, patience_s=600):
+        if not folder.exists():
+            train_judges(folder)
+    return folder
+
+
+def train_judges(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_judge, "EPOCHS", 4)
         cfg = compose_in(folder, "task=train_judge", *BARS, f"data_dir={folder}", "seed=0")
         train_judge.train_judge(cfg)
-    return folder
 
 
 def numbered_digits(part: str) -> Labelled:
