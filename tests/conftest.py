@@ -1,8 +1,13 @@
 """The command line without a process: compose what a user types, in a temporary folder."""
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+
+# Read when torch is imported, here and in the processes that tests start: threads that spin while
+# they wait for each other crawl on a busy machine.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 import pytest
 import torch
@@ -15,8 +20,7 @@ from src.files import alone_in
 from src.images import Labelled
 from tests.toys import BARS, Compose
 
-# The networks are tiny, and threads that wait for each other crawl on a busy machine.
-torch.set_num_threads(1)
+torch.set_num_threads(1)  # the networks are tiny
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
