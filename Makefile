@@ -1,6 +1,7 @@
 # make train | make speedrun | make quick | make test | make check; a second call starts at once
 PYTHON ?= python3
 BIN := .venv/bin
+PARALLEL := -n auto --dist worksteal
 
 train: .venv/installed
 	$(BIN)/python run.py experiment=train_mnist_gan.yaml
@@ -9,10 +10,10 @@ speedrun: .venv/installed
 	$(BIN)/python benchmarks/speedrun.py
 
 quick: .venv/installed
-	$(BIN)/python -m pytest -m "not slow and not network"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not network"
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -334,17 +333,15 @@ def test_a_record_that_has_hydra_load_or_call_others_is_refused(tmp_path: Path, 
 @pytest.fixture
 def torchrun(monkeypatch: pytest.MonkeyPatch) -> TCPStore:
     """The store that torchrun's agent holds, and the environment that it gives its processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    seconds = timedelta(seconds=60)
+    store = TCPStore("127.0.0.1", 0, is_master=True, timeout=seconds, wait_for_workers=False)
     environment = {
         "TORCHELASTIC_RUN_ID": "1", "TORCHELASTIC_RESTART_COUNT": "0", "RANK": "0",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port),
     }  # fmt: skip
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
-    seconds = timedelta(seconds=10)
-    return TCPStore("127.0.0.1", port, is_master=True, timeout=seconds, wait_for_workers=False)
+    return store
 
 
 def test_torchrun_s_processes_share_the_folder_of_rank_zero(

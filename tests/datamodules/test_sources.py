@@ -37,7 +37,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         try:
-            for _ in range(100):
+            for _ in range(1_000):
                 self.wfile.write(b"x")
                 time.sleep(0.02)
         except OSError:
@@ -73,7 +73,7 @@ def test_a_trickling_mirror_meets_its_deadline(server: str) -> None:
     started_at = time.perf_counter()
     with pytest.raises(SourceError, match="too slow"):
         Mirror(server, transfer_s=0.1)("trickle")
-    assert time.perf_counter() - started_at < 1
+    assert time.perf_counter() - started_at < 5
 
 
 def test_a_silent_server_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_a_silent_server_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
         started_at = time.perf_counter()
         with pytest.raises(SourceError, match=r"timed out|no answer in time"):
             Mirror(f"http://127.0.0.1:{silent.getsockname()[1]}/", answer_s=0.2)("x")
-        assert time.perf_counter() - started_at < 1
+        assert time.perf_counter() - started_at < 5
 
 
 def test_a_name_look_up_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
