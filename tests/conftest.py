@@ -1,5 +1,6 @@
 """The command line without a process: compose what a user types, in a temporary folder."""
 
+import gc
 import os
 from collections.abc import Iterator
 from functools import partial
@@ -28,6 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "judged_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is no longer sought in what was imported, which takes a second each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

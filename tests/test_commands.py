@@ -229,24 +229,28 @@ def test_the_gpu_of_a_mac_is_one_too(typed: Compose, monkeypatch: pytest.MonkeyP
     "wish", ["trainer.gpus=5", "trainer.gpus=[4]", "trainer.accelerator=mps", "trainer.gpus=two"]
 )
 def test_an_impossible_device_is_refused_as_in_training(typed: Compose, wish: str) -> None:
-    sentences = set()
+    sentences, cfg = set(), typed(wish)
     for build in (build_trainer, choose_device):
         with pytest.raises(InputError) as caught:
-            build(typed(wish))
+            build(cfg)
         sentences.add(str(caught.value))
     assert len(sentences) == 1
 
 
-@pytest.mark.parametrize("precision", ["16", "16-true", "bf16-true", "64", "64-true"])
-def test_another_precision_is_refused(typed: Compose, precision: str) -> None:
-    message = rf"trainer.precision={precision} is not allowed.* type bf16-mixed or 32"
-    with pytest.raises(InputError, match=message):
-        trainer_arguments(typed(f"trainer.precision={precision}"), available=0)
+def test_another_precision_is_refused(typed: Compose) -> None:
+    cfg = typed()
+    for precision in ("16", 16, "16-true", "bf16-true", "64", 64, "64-true"):
+        OmegaConf.update(cfg, "trainer.precision", precision, force_add=True)
+        message = rf"trainer.precision={precision} is not allowed.* type bf16-mixed or 32"
+        with pytest.raises(InputError, match=message):
+            trainer_arguments(cfg, available=0)
 
 
-@pytest.mark.parametrize("precision", ["null", "32", "32-true", "bf16", "bf16-mixed"])
-def test_precisions_that_a_gan_trains_in(typed: Compose, precision: str) -> None:
-    trainer_arguments(typed(f"trainer.precision={precision}"), available=0)
+def test_precisions_that_a_gan_trains_in(typed: Compose) -> None:
+    cfg = typed()
+    for precision in (None, "32", 32, "32-true", "bf16", "bf16-mixed"):
+        OmegaConf.update(cfg, "trainer.precision", precision, force_add=True)
+        trainer_arguments(cfg, available=0)
 
 
 STOP = "+callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/fid_cnn"

@@ -234,6 +234,7 @@ def stacked(tmp_path_factory: pytest.TempPathFactory, digits: None) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_stacked_digits_are_judged_by_their_modes(
     stacked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -252,6 +253,7 @@ def test_stacked_digits_are_judged_by_their_modes(
     assert "kl, to equally many of each" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_file_of_stacked_digits_scores_as_the_checkpoint_does(
     stacked: Path, tmp_path: Path
 ) -> None:

@@ -1,11 +1,10 @@
 """What the README and the pages of docs/ print works: snippets, commands and links."""
 
-import gc
 import re
 import shlex
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -155,9 +154,8 @@ TYPED = sorted({tuple(arguments_of(command)) for command in COMMANDS})
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run folder, as RUN and ``latest`` mean one, below the folder where commands are typed."""
-    gc.disable()  # a third of the time that composing takes
     folder = tmp_path / RUN
     for path, content in {
         ".hydra/overrides.yaml": "[experiment=train_mnist_gan, seed=7]",
@@ -166,8 +164,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (folder / path).parent.mkdir(parents=True)
         (folder / path).write_text(content)
     monkeypatch.chdir(tmp_path)
-    yield folder
-    gc.enable()
+    return folder
 
 
 def test_there_are_commands_to_try() -> None:
@@ -176,6 +173,7 @@ def test_there_are_commands_to_try() -> None:
     assert len(COMMANDS) > 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", TYPED, ids=" ".join)
 def test_the_command_composes_and_its_networks_fit(arguments: Sequence[str], run: Path) -> None:
     for job in jobs(arguments):

@@ -122,6 +122,7 @@ def test_all_metrics_share_the_axis_of_generator_steps(run: Path) -> None:
     assert float(rows(run)[0]["lr/generator"]) == 2e-4
 
 
+@pytest.mark.slow
 def test_pictures_appear_on_the_same_axis_as_losses(typed: Compose, tmp_path: Path) -> None:
     train(typed(*TINY, "logger=tensorboard"))
     events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0}).Reload()
@@ -134,8 +135,10 @@ def test_a_search_reads_the_metric_that_it_names(typed: Compose) -> None:
     assert isinstance(value, float)
 
 
-@pytest.mark.parametrize("command", ["debug=true", "trainer.fast_dev_run=true"])
-@pytest.mark.parametrize("callbacks", ["default", "none", "wandb"])
+@pytest.mark.parametrize(
+    ("command", "callbacks"),
+    [("debug=true", "default"), ("debug=true", "wandb"), ("trainer.fast_dev_run=true", "none")],
+)
 def test_one_batch_of_everything_runs(
     typed: Compose, tmp_path: Path, command: str, callbacks: str
 ) -> None:
@@ -143,6 +146,7 @@ def test_one_batch_of_everything_runs(
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "objective",
     [
@@ -160,13 +164,14 @@ def test_each_objective_trains_to_finite_losses(typed: Compose, objective: str) 
 EXPERIMENTS = {path.stem for path in CONFIGS.glob("experiment/*.yaml")} - {"stacked_mnist"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("experiment", sorted(EXPERIMENTS))
 def test_each_experiment_trains_to_finite_losses(
     typed: Compose, experiment: str, precision: str
 ) -> None:
     """On small stand-ins for its data; stacked digits have a test of their own."""
-    data = ["datamodule=synthetic", "datamodule.train_val_test_split=[192,64,64]"]
+    data = ["datamodule=synthetic", "datamodule.train_val_test_split=[64,32,32]"]
     data += ["datamodule.batch_size=32", "callbacks=none", "logger=null"]
     cfg = typed(
         f"experiment={experiment}", *data, "trainer.max_epochs=1", "optimized_metric=test/g_loss",
@@ -175,6 +180,7 @@ def test_each_experiment_trains_to_finite_losses(
     assert np.isfinite(train(cfg))
 
 
+@pytest.mark.slow
 def test_test_can_be_left_out(typed: Compose, tmp_path: Path) -> None:
     train(typed(*TINY, "logger=csv", "test_after_training=false"))
     assert not any(key.startswith("test/") for key in rows(tmp_path)[0])
@@ -210,6 +216,7 @@ def test_a_refused_resume_leaves_the_record_alone(typed: Compose, run: Path) -> 
     assert (run / "config.yaml").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mistake", ["model.discriminator_steps=99", "trainer.val_check_interval=99"]
 )
@@ -223,6 +230,7 @@ def test_a_start_that_was_refused_leaves_the_folder_to_the_corrected_one(
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_other_batches_in_mid_epoch_are_refused(typed: Compose, tmp_path: Path) -> None:
     train(typed(*TINY, "logger=null", f"trainer.max_steps={STEPS + 3}"))
     cfg = typed(*TINY, "logger=null", "datamodule.batch_size=16")
@@ -281,6 +289,7 @@ def test_a_finished_run_that_is_resumed_says_so(
     assert "trainer.max_epochs=N" in said.splitlines()[-2]
 
 
+@pytest.mark.slow
 def test_schedules_that_time_may_cut_are_named_before_the_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -319,13 +328,13 @@ def test_the_best_checkpoint_is_tracked_through_a_resume(
     judged = [*TINY, *JUDGED, f"data_dir={judged_data}", "logger=csv"]
     train(typed(*judged))
     run = tmp_path
-    cfg = typed(*judged, "trainer.max_epochs=6", "trainer.check_val_every_n_epoch=2")
+    cfg = typed(*judged, "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=2")
     cfg.resume = str(run)
     train(cfg)
     values = {
         int(row["step"]): float(row["val/fid_cnn"]) for row in rows(run) if row["val/fid_cnn"]
     }
-    assert list(values) == [8, 16, 24, 32, 40, 48]
+    assert list(values) == [8, 16, 24, 32]
     best = min(values, key=values.__getitem__)
     (kept,) = (run / "checkpoints").glob("best-*.ckpt")
     assert kept.stem == f"best-{best:09d}"
@@ -345,6 +354,7 @@ def test_one_diverged_point_does_not_end_a_search(
     assert train(cfg) == float("inf")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -362,6 +372,7 @@ def test_what_lightning_refuses_is_one_sentence(
         train(typed(*TINY, *arguments, "logger=null"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [RuntimeError, ValueError])
 @pytest.mark.parametrize("hook", ["training_step", "validation_step", "on_train_start"])
 def test_a_bug_in_a_step_stays_what_it_is(

@@ -73,6 +73,7 @@ def test_every_row_is_expected_here(flagship: DictConfig) -> None:
     assert list(rows(flagship)) == list(CHANGED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGED)
 def test_each_row_builds_and_changes_what_it_says(
     typed: Compose, flagship: DictConfig, name: str

@@ -12,6 +12,7 @@ from src.images import to_float
 from tests.toys import Compose
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

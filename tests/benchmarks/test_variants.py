@@ -35,6 +35,7 @@ def first_step(typed: Compose, variant: Variant, *, descend: MakeOptimizer | Non
     return weight.detach() - before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNING)
 def test_only_what_is_called_equal_learns_the_same(typed: Compose, name: str) -> None:
     # A rounding error stays one in SGD; but Adam is not to be replaced where it varies.

@@ -36,6 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, digits: None) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_it_goes_to_the_csv_and_the_loggers_with_seconds_and_images(run: Path) -> None:
     table = rows(run / "quality.csv")
     assert [(row["epoch"], row["images"]) for row in table] == [(2, 512), (3, 768)]
@@ -48,6 +49,7 @@ def test_it_goes_to_the_csv_and_the_loggers_with_seconds_and_images(run: Path) -
     assert (run / "quality.png").stat().st_size > 1_000
 
 
+@pytest.mark.slow
 def test_it_is_what_the_judge_reads_in_fixed_images_and_in_training_triples(run: Path) -> None:
     gan, judges = load_model(run / "checkpoints" / "last.ckpt"), digit_judges(data_dir=run)
     assert gan.ema is not None
@@ -62,12 +64,14 @@ def test_it_is_what_the_judge_reads_in_fixed_images_and_in_training_triples(run:
             assert kept[f"{prefix}{name}"] == pytest.approx(value)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_has_the_lowest_divergence(run: Path) -> None:
     best = min(rows(run / "quality.csv"), key=lambda row: row["kl"])
     names = [path.stem for path in (run / "checkpoints").glob("best-*.ckpt")]
     assert names == [f"best-{int(best['step']):09d}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_ranks_share_the_images_that_one_process_makes(typed: Compose, world_size: int) -> None:
     gan = build_model(typed(*STACKED))

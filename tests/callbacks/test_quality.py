@@ -100,6 +100,7 @@ def test_the_record_and_the_clock_go_on_after_a_resume(
     assert after[2]["seconds"] > before[1]["seconds"]
 
 
+@pytest.mark.slow
 def test_without_judges_a_run_says_so_once_and_goes_on(
     typed: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -116,7 +117,6 @@ def test_without_judges_a_run_says_so_once_and_goes_on(
     [
         (["trainer.max_steps=30"], [(2, 30)]),
         (["trainer.check_val_every_n_epoch=2"], [(2, 2 * STEPS), (3, 3 * STEPS)]),
-        (["trainer.check_val_every_n_epoch=3"], [(2, 2 * STEPS), (3, 3 * STEPS)]),
         (["trainer.limit_val_batches=0"], [(2, 2 * STEPS), (3, 3 * STEPS)]),
         (["trainer.val_check_interval=0.5"], [(2, 2 * STEPS), (3, 3 * STEPS)]),
         (["callbacks.quality.every_n_epochs=5"], [(3, 3 * STEPS)]),

@@ -123,6 +123,7 @@ def test_an_offline_run_holds_everything_in_its_folder(tmp_path: Path, home: Pat
     assert not (home / ".local").exists()  # where wandb would collect what it cannot upload
 
 
+@pytest.mark.slow
 def test_where_no_metric_chooses_the_last_checkpoint_is_uploaded(tmp_path: Path) -> None:
     run = tmp_path / "run"
     saver = ModelCheckpoint(run / "checkpoints", filename="last", save_on_train_epoch_end=True)
@@ -173,6 +174,7 @@ def test_histograms_count_finite_values(values: list[float]) -> None:
     assert sum(histogram(torch.tensor(values)).histogram) == finite
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("logger", ["csv", "tensorboard", "wandb", "many_loggers", "none"])
 def test_every_logger_composes_with_the_wandb_callbacks(logger: str) -> None:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):

@@ -35,18 +35,19 @@ def composed(*overrides: str) -> DictConfig:
         return compose("config", overrides=[*overrides], return_hydra_config=True)
 
 
-@pytest.mark.parametrize("kind", ["run", "sweep"])
 @pytest.mark.parametrize("task", ["train", "generate", "evaluate", "compare", "train_judge"])
 def test_two_commands_in_one_second_have_a_folder_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, kind: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("hydra.core.utils.datetime", FixedTime)
-    first, second = (composed(f"task={task}").hydra[kind] for _ in range(2))
-    taken = first.dir
-    assert second.dir == f"{taken}-2"
-    assert (first.dir, second.dir) == (taken, f"{taken}-2")  # however often it is read
-    assert Path(first.dir).is_dir()
+    commands = [composed(f"task={task}") for _ in range(2)]
+    for kind in ("run", "sweep"):
+        first, second = (command.hydra[kind] for command in commands)
+        taken = first.dir
+        assert second.dir == f"{taken}-2"
+        assert (first.dir, second.dir) == (taken, f"{taken}-2")  # however often it is read
+        assert Path(first.dir).is_dir()
 
 
 @pytest.mark.parametrize(

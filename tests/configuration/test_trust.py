@@ -107,6 +107,7 @@ def assert_nothing_ran(folder: Path, task: Callable[[DictConfig], Any], cfg: Dic
     return str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "group"),
     [("generate", "model"), ("evaluate", "model"), ("evaluate", "datamodule")],
@@ -131,6 +132,7 @@ def test_no_target_in_any_place_of_a_checkpoint_runs(
         assert name in assert_nothing_ran(tmp_path, globals()[task], cfg), at
 
 
+@pytest.mark.slow
 def test_generating_calls_nothing_of_the_data(
     honest: dict[str, Any], typed: Compose, tmp_path: Path
 ) -> None:
@@ -142,6 +144,7 @@ def test_generating_calls_nothing_of_the_data(
         assert not (tmp_path / "trace").exists()
 
 
+@pytest.mark.slow
 def test_no_attack_runs_in_any_task(bare: dict[str, Any], typed: Compose, tmp_path: Path) -> None:
     path, tasks = tmp_path / "evil.ckpt", (generate, evaluate, train)
     cfgs = [typed(*EVERY_PART, f"task={task.__name__}", f"ckpt={path}") for task in tasks]
@@ -151,6 +154,7 @@ def test_no_attack_runs_in_any_task(bare: dict[str, Any], typed: Compose, tmp_pa
             assert attack["_target_"] in assert_nothing_ran(tmp_path, task, cfg)
 
 
+@pytest.mark.slow
 def test_training_from_a_checkpoint_calls_nothing_that_it_names(
     bare: dict[str, Any], typed: Compose, tmp_path: Path
 ) -> None:
