@@ -229,10 +229,10 @@ def test_the_gpu_of_a_mac_is_one_too(typed: Compose, monkeypatch: pytest.MonkeyP
     "wish", ["trainer.gpus=5", "trainer.gpus=[4]", "trainer.accelerator=mps", "trainer.gpus=two"]
 )
 def test_an_impossible_device_is_refused_as_in_training(typed: Compose, wish: str) -> None:
-    sentences, cfg = set(), typed(wish)
+    sentences = set()
     for build in (build_trainer, choose_device):
         with pytest.raises(InputError) as caught:
-            build(cfg)
+            build(typed(wish))
         sentences.add(str(caught.value))
     assert len(sentences) == 1
 

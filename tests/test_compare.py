@@ -40,6 +40,7 @@ def make_run(
     return folder
 
 
+@pytest.mark.slow
 def test_seeds_of_one_experiment_share_a_column_with_their_spread(
     typed: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,6 +130,7 @@ def test_pictures_appear_on_the_same_axis_as_losses(typed: Compose, tmp_path: Pa
     assert [event.step for event in events.Scalars("val/g_loss")] == [8, 16]
 
 
+@pytest.mark.slow
 def test_a_search_reads_the_metric_that_it_names(typed: Compose) -> None:
     value = train(typed(*TINY, "logger=null", "optimized_metric=val/g_loss"))
     assert isinstance(value, float)
@@ -245,6 +246,7 @@ def test_a_run_that_trains_on_no_batch_is_refused(typed: Compose) -> None:
         train(typed(*TINY, "logger=null", "trainer.limit_train_batches=0"))
 
 
+@pytest.mark.slow
 def test_without_a_checkpoint_none_is_advised(
     typed: Compose, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -387,12 +389,14 @@ def test_a_bug_in_a_step_stays_what_it_is(
     assert not isinstance(caught.value, InputError)
 
 
+@pytest.mark.slow
 def test_the_first_bad_step_is_named_even_if_validation_sees_it_first(typed: Compose) -> None:
     cfg = typed(*TINY, "logger=null", "model.lr=1e30", "trainer.log_every_n_steps=50")
     with pytest.raises(InputError, match=r"not finite at step [12]:"):
         train(cfg)
 
 
+@pytest.mark.slow
 def test_an_exception_still_leaves_the_film(typed: Compose, tmp_path: Path) -> None:
     class Stop(pl.Callback):
         def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

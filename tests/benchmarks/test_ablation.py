@@ -95,6 +95,7 @@ def test_swapped_penalties_keep_the_weight(
     assert {key: each.weight for key, each in penalties.items()} == dict.fromkeys(left, 0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "factor"), [("half_width", 0.5), ("double_width", 2)])
 def test_widths_start_from_what_the_flagship_says(typed: Compose, name: str, factor: float) -> None:
     explicit = "model.generator.widths=[48,24]"

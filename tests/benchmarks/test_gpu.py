@@ -23,6 +23,7 @@ def test_flops_of_a_step_are_those_of_its_matrix_products() -> None:
     assert counted == discriminator_step + generator_step
 
 
+@pytest.mark.slow
 def test_flops_of_the_usual_pair_grow_with_the_batch(tmp_path: Path) -> None:
     def count(*overrides: str) -> int:
         cfg = compose_in(tmp_path, *gpu.USUAL[:-1], "datamodule=synthetic", *overrides)

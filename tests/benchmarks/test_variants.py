@@ -73,6 +73,7 @@ def test_times_are_over_the_first_of_the_same_round() -> None:
     assert table[3] == "unchanged: 1.500 s"
 
 
+@pytest.mark.slow
 def test_both_ways_to_generate_give_the_same_images(typed: Compose) -> None:
     gan = build_model(typed("experiment=train_mnist_gan"))
     images = []

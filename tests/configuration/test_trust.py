@@ -167,6 +167,7 @@ def test_training_from_a_checkpoint_calls_nothing_that_it_names(
         assert not (tmp_path / "trace").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     ["${oc.env:HOME}", "${oc.decode:'{_target_: os.mkdir}'}", "a${part_of_run:1}", "${seed}"],

@@ -125,6 +125,7 @@ def history(folder: Path) -> list[dict]:
     return [record for record in records if record.get("type") == "history"]
 
 
+@pytest.mark.slow
 def test_without_a_key_it_goes_offline_at_once_and_tells_how_to_review(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -144,6 +145,7 @@ def test_without_a_key_it_goes_offline_at_once_and_tells_how_to_review(
     assert wandb.run is None
 
 
+@pytest.mark.slow
 def test_images_and_losses_share_the_axis(tmp_path: Path) -> None:
     logger = open_wandb(save_dir=str(tmp_path), offline=True)
     grid = Image.new("L", (8, 8), color=128)

@@ -24,6 +24,7 @@ def halves(n: int) -> Labelled:
     return Labelled(images, labels)
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_weights_and_leave_the_random_state() -> None:
     data = halves(256)
     state = torch.get_rng_state()

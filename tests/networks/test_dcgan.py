@@ -207,6 +207,7 @@ def test_minibatch_std_mixes_samples_and_the_gan_knows() -> None:
     assert slopes.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("minibatch_std", [False, True])
 @pytest.mark.parametrize("head", ["projection", "concat"])
 def test_second_derivatives(head: str, minibatch_std: bool) -> None:

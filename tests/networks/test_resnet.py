@@ -149,6 +149,7 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         pair(img_size=30)
 
 
+@pytest.mark.slow
 def test_second_derivatives() -> None:
     discriminator = Discriminator(
         n_classes=2, channels=1, img_size=4, widths=[2, 2], blocks=[1, 1], group_width=2
