@@ -25,6 +25,7 @@ from src.configuration.container import plain, tree
 from src.configuration.prepare import options_as_typed, show_config
 from src.datamodules.data_set import DataSet
 from src.datamodules.in_memory import InMemoryDataModule
+from src.configuration.threads import doubt
 from src.errors import InputError
 from src.images import Labelled
 from src.loggers.wandb import close_wandb
@@ -52,6 +53,7 @@ def train(cfg: DictConfig) -> float | None:
         say_what_ends_early(cfg, trainer, done)
         claim(cfg, starts_from=checkpoint)
     show_config(cfg)
+    say_if_cores_are_taken(cfg, trainer)
     try:
         metrics = fit_and_test(cfg, model, datamodule, trainer, checkpoint)
     except InputError as error:
@@ -106,6 +108,8 @@ def try_on(model: GenerativeModel, dataset: DataSet, *, img_size: int) -> None:
 def claim(cfg: DictConfig, *, starts_from: Path | None) -> None:
     """Claim the run folder for this run alone, and record its options there."""
     options, resumes = options_as_typed(), cfg.resume is not None
+    if not resumes:
+        options.append(f"threads={cfg.threads}")  # torch may choose others when the run goes on
     if starts_from is not None and not resumes:
         # By its path, for ``ckpt=latest`` is soon another one.
         options.append(f"ckpt={quoted(starts_from.absolute())}")
@@ -204,6 +208,12 @@ def say_what_ends_early(cfg: DictConfig, trainer: pl.Trainer, done: Done | None)
             f"{' and '.join(enders)} may end the run before model.schedules, which count images: "
             "type trainer.max_epochs=N with as many as you expect"
         )
+
+
+def say_if_cores_are_taken(cfg: DictConfig, trainer: pl.Trainer) -> None:
+    """Say so, where a run on the CPU will be slow for it."""
+    if trainer.strategy.root_device.type == "cpu" and (said := doubt(cfg)):
+        rank_zero_only(print)(said)
 
 
 def last_measured(trainer: pl.Trainer) -> dict[str, Any]:

@@ -22,7 +22,8 @@ def make_run(
 ) -> Path:  # fmt: skip
     """A run folder as training and evaluation leave it."""
     folder.mkdir()
-    config = f"seed: {seed}\nrun_dir: {folder}\nmodel:\n  lr: {lr}\ndatamodule:\n  seed: {seed}\n"
+    apart = f"seed: {seed}\nthreads: {seed}\nrun_dir: {folder}\n"
+    config = f"{apart}model:\n  lr: {lr}\ndatamodule:\n  seed: {seed}\n"
     (folder / "config.yaml").write_text(config)
     with (folder / "quality.csv").open("w") as file:
         rows = [POINT | REAL | {"seconds": 10.0 * i, "images": 640.0 * i} for i in (1, 2)]
@@ -55,7 +56,7 @@ def test_seeds_of_one_experiment_share_a_column_with_their_spread(
     assert (tmp_path / "compare.png").stat().st_size > 1_000
 
 
-def test_only_the_seed_and_places_may_differ_within_an_experiment(tmp_path: Path) -> None:
+def test_only_seed_threads_and_places_may_differ_within_an_experiment(tmp_path: Path) -> None:
     a = make_run(tmp_path / "a", seed=1, fid=1.0)
     b = make_run(tmp_path / "b", seed=2, fid=1.0)
     c = make_run(tmp_path / "c", seed=1, fid=1.0, lr=2e-3)

@@ -70,7 +70,7 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_same_bits(
     uninterrupted: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    arguments = [*LONG, f"hydra.run.dir={run}"]
+    arguments, threads = [*LONG, f"hydra.run.dir={run}"], "2"
     seed = random.randrange(10_000)  # another one each time: put the printed one here
     draw = random.Random(seed)
     kills = sorted(draw.sample(range(17, 100), 4))
@@ -82,15 +82,15 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_same_bits(
         (kills[3], signal.SIGINT, 128 + signal.SIGINT),
     ]:
         before = metrics(run)
-        process = start(arguments, tmp_path, threads="2")
+        process = start(arguments, tmp_path, threads=threads)
         await_step(run, step, process, before)
         time.sleep(draw.uniform(0, 0.05))
         process.send_signal(number)
         output = finish(process, code=code)
         if number != signal.SIGKILL:
             assert f"python run.py resume={run}" in output
-        arguments = [f"resume={run}"]
-    finish(start(arguments, tmp_path, threads="2"))
+        arguments, threads = [f"resume={run}"], "1"  # two are on record
+    finish(start(arguments, tmp_path, threads=threads))
     whole, pieces = last_checkpoint(uninterrupted), last_checkpoint(run)
     assert pieces["global_step"] == whole["global_step"] == 128
     assert same(pieces["state_dict"], whole["state_dict"])

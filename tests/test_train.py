@@ -95,6 +95,11 @@ def test_a_run_leaves_what_the_readme_promises(run: Path) -> None:
     assert "src.datamodules.synthetic" in (run / "config_tree.txt").read_text()
 
 
+def test_the_threads_that_torch_chose_are_on_record(run: Path) -> None:
+    assert OmegaConf.load(run / ".hydra" / "overrides.yaml")[-1] == "threads=1"
+    assert OmegaConf.load(run / "config.yaml").threads == 1
+
+
 def test_the_panel_s_commands_can_be_pasted(tmp_path: Path, capsys: Any) -> None:
     run = tmp_path / "it's mine"
     (run / "wandb" / "offline-run-1").mkdir(parents=True)

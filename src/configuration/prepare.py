@@ -18,6 +18,7 @@ from src.configuration.check import check, check_dataset
 from src.configuration.command_line import translate
 from src.configuration.container import plain, tree
 from src.configuration.guesses import CONFIGS
+from src.configuration.threads import use_threads
 from src.configuration.trust import OF_RUNS, require_known_targets
 from src.errors import InputError
 
@@ -43,7 +44,7 @@ def compose_raw(folder: Path, *arguments: str) -> DictConfig:
 
 
 def prepare(cfg: DictConfig) -> None:
-    """Fill in what the data know, resolve in place, and check against the schema.
+    """Fill in what data and machine know, resolve in place, and check against the schema.
 
     Raises:
         InputError: if the configuration does not resolve, or the schema refuses it.
@@ -58,6 +59,7 @@ def prepare(cfg: DictConfig) -> None:
     check(config)
     if cfg.debug or cfg.trainer.get("fast_dev_run"):
         make_fast(cfg)
+    use_threads(cfg)
     if cfg.ignore_warnings:
         warnings.filterwarnings("ignore")
 

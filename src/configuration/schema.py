@@ -28,6 +28,7 @@ class Config:
 
     task: Literal["train", "generate", "evaluate", "compare", "train_judge"]
     seed: int
+    threads: int | None
     model: Any  # checked against the class that it names
     datamodule: Call
     trainer: Any  # checked against Lightning's Trainer
@@ -53,6 +54,7 @@ class Config:
 
 LEAST = {
     "seed": 0,
+    "threads": 1,
     "n": 1,
     "cas_seeds": 0,
     "model.lr": 0,
@@ -69,6 +71,7 @@ LEAST = {
 }
 MOST = {
     "seed": 2**32 - 1,  # the largest that numpy takes
+    "threads": 1_000,  # more than any machine has, and fewer than torch takes
     "n": 1_000_000,
     "model.b1": 0.9999,
     "model.b2": 0.999999,
