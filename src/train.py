@@ -23,9 +23,9 @@ from src.callbacks.quality import Quality, beside_real
 from src.configuration.build import build_datamodule, build_model, build_trainer
 from src.configuration.container import plain, tree
 from src.configuration.prepare import options_as_typed, show_config
+from src.configuration.threads import doubt
 from src.datamodules.data_set import DataSet
 from src.datamodules.in_memory import InMemoryDataModule
-from src.configuration.threads import doubt
 from src.errors import InputError
 from src.images import Labelled
 from src.loggers.wandb import close_wandb

@@ -1,5 +1,6 @@
 """Losses on their way from the steps to loggers, curves and the screen."""
 
+import logging
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,9 +16,12 @@ from typing_extensions import override
 from src.errors import InputError
 from src.models.generative import GenerativeModel
 from src.reports.curves import draw_curves
+from src.reports.terminal import command
 from src.runs.limits import is_cut
 
+log = logging.getLogger(__name__)
 Means = dict[str, float]
+WORTH_A_WORD_S = 10.0  # an epoch that is shorter varies by itself, and its slowness costs nobody
 
 
 def publish(trainer: pl.Trainer, metrics: Means) -> None:
@@ -55,7 +59,10 @@ class LossRecord(Callback):
         self.evaluated: list[Tensor] = []  # (losses, 1) times images
         self.validation: Means = {}
         self.n_images, self.started_at = 0, perf_counter()
-        self.n_images_seen = 0  # since this process started
+        self.n_images_seen, self.trained_s = 0, 0.0  # since this process started
+        self.before = 0, 0.0  # both of them, when the epoch began
+        self.fastest = 0.0  # images per second, of the epochs of this process
+        self.has_warned = False
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -87,6 +94,7 @@ class LossRecord(Callback):
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.n_images, self.started_at = 0, perf_counter()
+        self.before = self.n_images_seen, self.trained_s
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -125,10 +133,32 @@ class LossRecord(Callback):
             self.sums[name] += mean * len(losses[name])
             self.counts[name] += len(losses[name])
             self.latest[f"train/{name}"] = mean
-        self.latest["images_per_second"] = self.n_images / (perf_counter() - self.started_at)
+        elapsed_s = perf_counter() - self.started_at
+        self.latest["images_per_second"] = self.n_images / elapsed_s
         self.n_images_seen += self.n_images
+        self.trained_s += elapsed_s
         self.n_images, self.started_at = 0, perf_counter()
         publish(trainer, self.latest | learning_rates(trainer) | schedules(trainer))
+
+    def warn_if_slow(self, trainer: pl.Trainer) -> None:
+        """Say once that an epoch ran at under half of the speed of the fastest before it."""
+        n_images, seconds = self.n_images_seen - self.before[0], self.trained_s - self.before[1]
+        if seconds < WORTH_A_WORD_S:
+            return
+        speed = n_images / seconds
+        if speed < self.fastest / 2 and not self.has_warned and trainer.is_global_zero:
+            self.has_warned = True
+            on_cpu = trainer.strategy.root_device.type == "cpu"
+            advice = self.advice() if on_cpu and torch.get_num_threads() > 1 else ""
+            log.warning(
+                f"epoch {trainer.current_epoch + 1} ran at {speed / self.fastest:.0%} of the speed "
+                f"of the fastest: other processes may use this machine{advice}"
+            )
+        self.fastest = max(self.fastest, speed)
+
+    def advice(self) -> str:
+        again = command(resume=self.run_dir, threads=1)
+        return f", and threads wait for each other: type Ctrl-C, then {again}"
 
     def not_finite(self, step: int, losses: dict[str, list[float]]) -> DivergenceError:
         """Name the first loss that is NaN or infinite, in lists that end at ``step``."""
@@ -156,6 +186,7 @@ class LossRecord(Callback):
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.report(trainer)
+        self.warn_if_slow(trainer)
         means = {f"train/{name}": self.sums[name] / n for name, n in self.counts.items() if n}
         if not is_cut(trainer):
             self.start_epoch()

@@ -1,5 +1,6 @@
 """Losses on their way to loggers, history and screen, in real training loops of scripted losses."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from src.callbacks.losses import LossRecord
 from src.errors import InputError
 from src.models.gan.model import ConditionalGAN
 from src.models.generative import GenerativeModel
+from tests.toys import assert_says
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -221,6 +223,56 @@ def test_speed_counts_the_images_since_the_last_report(
     assert record.latest == {
         "train/g_loss": 16.0, "train/d_loss": 160.0, "images_per_second": 2.0,
     }  # fmt: skip
+
+
+# -- epochs that are slow --------------------------------------------------------------------------
+
+
+class Epochs(pl.Callback):
+    """A clock whose epochs take the given seconds, beside 100 for each batch of validation."""
+
+    def __init__(self, *seconds: float) -> None:
+        self.now, self.seconds = 0.0, seconds
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.now += self.seconds[trainer.current_epoch] / 5
+
+    def on_validation_batch_start(self, *_: Any) -> None:
+        self.now += 100
+
+
+@pytest.fixture
+def warnings_of(
+    record: LossRecord, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Callable[..., list[str]]:
+    def fit_epochs(*seconds: float, threads: int = 2) -> list[str]:
+        clock = Epochs(*seconds)
+        monkeypatch.setattr(losses, "perf_counter", lambda: clock.now)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+        fit(record, Scripted([FIVE] * len(seconds)), clock, max_epochs=len(seconds))
+        return [each for each in caplog.messages if each.startswith("epoch ")]
+
+    return fit_epochs
+
+
+def test_an_epoch_at_under_half_of_the_fastest_speed_is_named_once(
+    record: LossRecord, warnings_of: Callable[..., list[str]]
+) -> None:
+    (said,) = warnings_of(30.0, 20.0, 39.0, 50.0, 80.0)
+    again = f"type Ctrl-C, then python run.py resume={record.run_dir} threads=1"
+    assert_says(said, "epoch 4 ran at 40% of the speed of the fastest", again)
+
+
+@pytest.mark.parametrize("seconds", [(80.0, 20.0, 39.0), (1.0, 9.0, 1.0)])
+def test_what_starts_slowly_or_lasts_under_ten_seconds_is_not_slow(
+    seconds: tuple[float, ...], warnings_of: Callable[..., list[str]]
+) -> None:
+    assert warnings_of(*seconds) == []
+
+
+def test_one_thread_is_not_advised_twice(warnings_of: Callable[..., list[str]]) -> None:
+    (said,) = warnings_of(20.0, 50.0, threads=1)
+    assert said.endswith("other processes may use this machine")
 
 
 # -- losses that are not finite -------------------------------------------------------------------

@@ -57,9 +57,7 @@ def test_processes_of_one_run_share_the_cores_and_their_children_hear_of_it(
     assert os.environ["OMP_NUM_THREADS"] == str(each)
 
 
-@pytest.mark.parametrize(
-    "number", ["0", "-1", "1.5", "all", "true", "1001", "99999999999999999999"]
-)
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "all", "true", "1001"])
 def test_what_is_no_number_of_threads_is_one_sentence(typed: Compose, number: str) -> None:
     with pytest.raises(InputError, match=rf"(?i)threads={number} is not allowed: type threads="):
         typed(f"threads={number}")
