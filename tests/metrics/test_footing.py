@@ -113,6 +113,11 @@ def test_real_images_judged_as_generated_score_the_floor(
     require_within_error(rows, real.floor(counts))
 
 
+def test_classifiers_learn_as_much_from_as_many(real: Real, fresh: list[Judged]) -> None:
+    rows = [{"cas": real.cas(drawn(judged, MANY).data, seed=0)} for judged in fresh]
+    require_within_error(rows, {"cas": real.cas_floor(MANY, seed=0)})
+
+
 @pytest.mark.parametrize("counts", [UNEVEN, MANY], ids=["uneven", "many"])
 def test_classifiers_learn_from_as_many_real_as_generated_images_of_each_class(
     real: Real, fresh: list[Judged], counts: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
