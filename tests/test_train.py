@@ -163,7 +163,8 @@ def test_one_batch_of_everything_runs(
     ],
 )
 def test_each_objective_trains_to_finite_losses(typed: Compose, objective: str) -> None:
-    cfg = typed(*TINY, *objective.split(), "logger=null", "optimized_metric=test/d_loss")
+    short = ["trainer.limit_train_batches=3", "logger=null", "optimized_metric=test/d_loss"]
+    cfg = typed(*TINY, *objective.split(), *short)
     assert np.isfinite(train(cfg))
 
 
@@ -177,8 +178,8 @@ def test_each_experiment_trains_to_finite_losses(
     typed: Compose, experiment: str, precision: str
 ) -> None:
     """On small stand-ins for its data; stacked digits have a test of their own."""
-    data = ["datamodule=synthetic", "datamodule.train_val_test_split=[64,32,32]"]
-    data += ["datamodule.batch_size=32", "callbacks=none", "logger=null"]
+    data = ["datamodule=synthetic", "datamodule.train_val_test_split=[48,16,16]"]
+    data += ["datamodule.batch_size=8", "callbacks=none", "logger=null"]
     cfg = typed(
         f"experiment={experiment}", *data, "trainer.max_epochs=1", "optimized_metric=test/g_loss",
         f"trainer.precision={precision}",
