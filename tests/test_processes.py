@@ -197,7 +197,7 @@ def test_a_sweep_has_a_folder_and_a_wandb_run_per_job_that_is_not_refused(tmp_pa
         weights.append(last_checkpoint(folder / job)["state_dict"])
     assert not same(*weights)
     assert not (folder / "0").exists()
-    assert "1 jobs of the sweep failed, the others are done:\n  job 0 (" in said
+    assert "1 of the sweep's jobs failed, the others are done:\n  job 0 (" in said
     assert said.count("seed=-1 is not allowed: type seed=0 or more") == 2
     assert "Traceback" not in said
 

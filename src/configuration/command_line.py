@@ -306,7 +306,7 @@ def summary_of_jobs() -> str:
     if not failures:
         return ""
     lines = "".join(f"\n  {failure}" for failure in failures)
-    return f"{len(failures)} jobs of the sweep failed, the others are done:{lines}"
+    return f"{len(failures)} of the sweep's jobs failed, the others are done:{lines}"
 
 
 def sentence(error: Exception) -> str:

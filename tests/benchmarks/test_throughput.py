@@ -24,6 +24,7 @@ from tests.toys import Compose
     ids=" ".join,
 )
 def test_the_first_version_takes_the_bare_loop_s_steps(typed: Compose, options: list[str]) -> None:
+    torch.manual_seed(0)
     bare = build_model(typed(*options, "model.ema_halflife_images=8"))
     descend = partial(torch.optim.SGD, lr=0.01)  # in which a rounding error stays one
     bare.make_optimizers = descend, descend
