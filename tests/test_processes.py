@@ -219,7 +219,6 @@ def test_no_other_command_touches_the_record_of_a_run(uninterrupted: Path) -> No
     ("arguments", "sentence"),
     [
         (["trainer.max_epoch=3"], "there is no key trainer.max_epoch: did you mean"),
-        (["-m", "seed=1,2", "trainer.devices=2"], "-m runs one device per job"),
         (["hydra.run.dir=/dev/null/x"], "/dev/null/x cannot be used (Not a directory)"),
     ],
 )

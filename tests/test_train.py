@@ -19,7 +19,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.callbacks.samples import SampleGrid
-from src.configuration.build import build_datamodule, build_model
+from src.configuration.build import build_datamodule, build_model, trainer_arguments
 from src.configuration.guesses import CONFIGS
 from src.configuration.prepare import compose_in
 from src.errors import InputError
@@ -351,6 +351,13 @@ def test_the_best_checkpoint_is_tracked_through_a_resume(
         c["best_k_models"] for c in callbacks.values() if c.get("monitor") == "val/fid_cnn"
     )
     assert [Path(path).name for path in tracked] == [kept.name]
+
+
+def test_a_job_of_a_sweep_has_one_device(typed: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = typed(*TINY, "trainer.accelerator=cpu", "trainer.devices=2")
+    monkeypatch.setattr(HydraConfig, "get", lambda: SimpleNamespace(mode=RunMode.MULTIRUN))
+    with pytest.raises(InputError, match=r"-m runs one device per job: type trainer\.gpus=1"):
+        trainer_arguments(cfg, available=0)
 
 
 def test_one_diverged_point_does_not_end_a_search(

@@ -27,9 +27,11 @@ class EMA(nn.Module):
         ``ramp`` is the part of the half-life that already holds: 0 copies the network.
         """
         halflife_images = self.halflife_images * ramp
-        decay = 0.5 ** (n_images / halflife_images) if halflife_images else 0.0
-        all_shares = 1 - 0.5 ** ((seen + n_images) / self.halflife_images)
-        return min(1.0, (1 - decay) / all_shares)
+        if not halflife_images:
+            return 1.0
+        return (1 - 0.5 ** (n_images / halflife_images)) / (
+            1 - 0.5 ** ((seen + n_images) / halflife_images)
+        )
 
     @torch.no_grad()
     def move(self, network: nn.Module, share: float | Tensor) -> None:
