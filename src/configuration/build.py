@@ -3,7 +3,6 @@
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from inspect import signature
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -40,15 +39,15 @@ from src.runs.checkpoints import AtomicCheckpointIO
 PRECISIONS = "32", "32-true", "bf16", "bf16-mixed"
 
 
-def make(node: DictConfig, *, path: str) -> Any:
-    """Build the object that ``node`` names; ``path`` is the node's place in the configuration.
+def make(node: Mapping[str, Any], *, path: str) -> Any:
+    """Build the object that a plain ``node`` names; ``path`` is its place in the configuration.
 
     Raises:
         InputError: if it refuses its arguments, with its own words; an ``InputError`` of its own
             comes out as raised.
     """
     try:
-        return instantiate(OmegaConf.create(with_floats(plain(node))), _convert_="all")
+        return instantiate(OmegaConf.create(with_floats(node)), _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, InputError):
@@ -87,9 +86,9 @@ def build_model(cfg: DictConfig) -> GenerativeModel:
     """
     config = plain(cfg)
     family = find_family(config["model"])
-    accepted = signature(family).parameters
-    parts = {key: node for key, node in config["model"].items() if key in accepted}
-    model = family(**make(OmegaConf.create(parts), path="model"), seed=cfg.seed)
+    parameters = accepted(family)
+    parts = {key: node for key, node in config["model"].items() if key in parameters}
+    model = family(**make(parts, path="model"), seed=cfg.seed)
     model.save_hyperparameters(config | count_weights(model))
     return model
 
@@ -108,7 +107,7 @@ def count_weights(model: GenerativeModel) -> dict[str, int]:
 def build_dataset(node: dict[str, Any]) -> DataSet:
     """Build the data set that a checked and literal ``node`` names; nothing is fetched or read."""
     require_literal(node, source="datamodule.dataset")
-    dataset = make(OmegaConf.create(node), path="datamodule.dataset")
+    dataset = make(node, path="datamodule.dataset")
     if not isinstance(dataset, DataSet):
         raise InputError(
             f"datamodule.dataset._target_={node['_target_']} is no data set: name a class that "
@@ -118,7 +117,7 @@ def build_dataset(node: dict[str, Any]) -> DataSet:
 
 
 def build_datamodule(cfg: DictConfig) -> pl.LightningDataModule:
-    return make(cfg.datamodule, path="datamodule")
+    return make(plain(cfg)["datamodule"], path="datamodule")
 
 
 def ready_data(cfg: DictConfig) -> InMemoryDataModule:
@@ -171,7 +170,7 @@ def build_loggers(cfg: DictConfig) -> list[Logger]:
 
 def make_group(cfg: DictConfig, group: str) -> list[Any]:
     """Build every object of a ``group`` whose keys are names of the user's choice."""
-    return [make(node, path=f"{group}.{name}") for name, node in cfg[group].items()]
+    return [make(node, path=f"{group}.{name}") for name, node in plain(cfg)[group].items()]
 
 
 def build_trainer(cfg: DictConfig) -> pl.Trainer:
