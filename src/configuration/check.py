@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytorch_lightning as pl
+from typing_extensions import override
 
 from src.configuration.devices import choose_devices
 from src.configuration.guesses import is_group, leaves_of_files, meant, option_of
@@ -33,9 +34,8 @@ def check(config: Node) -> None:
         check_model(config["model"])
         check_trainer(config["trainer"])
     except UnknownKeyError as error:
-        raise UnknownKeyError(
-            error.key, error.value, allowed=error.allowed, config=config
-        ) from None
+        error.config = config
+        raise
 
 
 def check_trainer(trainer: Any) -> None:
@@ -70,12 +70,12 @@ def check_sizes(model: Node) -> None:
     for part, node in model.items():
         for key in SIZES & node.keys() if isinstance(node, Mapping) else ():
             size, own = node[key], model.get(key)
-            fits = size >= own if key == "n_classes" and own is not None else size == own
-            if own is not None and not fits:
-                raise InputError(
-                    f"model.{part}.{key}={size}, but model.{key}={own}: leave model.{part}.{key} "
-                    f"out, or type model.{key}={size} for all"
-                )
+            if own is None or size == own or (key == "n_classes" and size > own):
+                continue
+            raise InputError(
+                f"model.{part}.{key}={size}, but model.{key}={own}: leave model.{part}.{key} "
+                f"out, or type model.{key}={size} for all"
+            )
 
 
 def find_family(model: Node) -> type[GenerativeModel]:
@@ -248,16 +248,19 @@ def required(target: Callable[..., Any]) -> list[str]:
 class UnknownKeyError(InputError):
     """A key that does not exist, with what to type instead."""
 
-    def __init__(
-        self, key: str, value: Any, *, allowed: Sequence[str], config: Node | None = None
-    ) -> None:
-        """``allowed`` are the keys beside it; in the whole ``config``, others may be meant."""
+    def __init__(self, key: str, value: Any, *, allowed: Sequence[str]) -> None:
+        """``allowed`` are the keys beside it."""
+        super().__init__(key)
         self.key, self.value, self.allowed = key, value, allowed
-        if key in INSTEAD:
-            guess = f"use {INSTEAD[key]}"
+        self.config: Node = {}  # the whole, once it is known: other keys in it may be meant
+
+    @override
+    def __str__(self) -> str:
+        if self.key in INSTEAD:
+            guess = f"use {INSTEAD[self.key]}"
         else:
-            guess = meant(key, value, siblings=allowed, config=config or {})
-        super().__init__(f"there is no key {key}: {guess}")
+            guess = meant(self.key, self.value, siblings=self.allowed, config=self.config)
+        return f"there is no key {self.key}: {guess}"
 
 
 def no_group(path: str, value: Any) -> InputError:
