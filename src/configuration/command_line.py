@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 
 from src.configuration.guesses import CONFIGS, assignment, choose, is_group
@@ -103,22 +104,24 @@ def readable(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if value.startswith("~/"):
         value = str(Path(value).expanduser())
-    try:
-        OverridesParser.create().parse_override(f"{key}={value}")
-    except HydraException:
-        if value[:1] not in ("[", "{", "'", '"'):
-            return f"{key}={quoted(value)}" if equals else argument
+    if equals and parsed(f"{key}={value}") is None and value[:1] not in ("[", "{", "'", '"'):
+        value = quoted(value)
     return f"{key}{equals}{value}"
+
+
+def parsed(argument: str) -> Override | None:
+    """An override as Hydra reads it; None where its grammar cannot."""
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return None
 
 
 def require_names(argument: str, group: str) -> None:
     """Refuse numbers, true and false for a group, which Hydra would fail at."""
-    try:
-        override = OverridesParser.create().parse_override(argument)
-    except HydraException:
-        return  # as Hydra will
-    if override.is_sweep_override():
-        return
+    override = parsed(argument)
+    if override is None or override.is_sweep_override():
+        return  # Hydra refuses or divides it
     names = value if isinstance(value := override.value(), list) else [value]
     wrong = [name for name in names if not isinstance(name, str)]
     if wrong:
@@ -251,6 +254,7 @@ def let_argparse_take_any_help() -> None:
     argparse.ArgumentParser._check_help = lambda *_: None  # type: ignore[attr-defined]
 
 
+MISTAKES = InputError, HydraException, OSError  # of the user, who needs no traceback
 failures: list[str] = []  # of the jobs of this sweep
 
 
@@ -265,7 +269,7 @@ def errors_of_jobs(name: str, *, folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         remove_unused(folder)
-        if isinstance(error, InputError | HydraException | OSError):
+        if isinstance(error, MISTAKES):
             said = f"job {name}: {sentence(error)}"
             sys.stderr.write(f"error: {said}\n")
         else:
@@ -285,7 +289,7 @@ def errors_as_sentences(folder: Path | None = None) -> Iterator[None]:
         yield
     except BrokenPipeError:  # as of ``| head``
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (InputError, HydraException, OSError) as error:
+    except MISTAKES as error:
         leave(1, f"error: {summary_of_jobs() or sentence(error)}", folder=folder)
     except KeyboardInterrupt:
         leave(130, "stopped before anything was done", folder=folder)
