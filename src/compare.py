@@ -87,7 +87,9 @@ def with_titles(runs: Sequence[Run]) -> list[Run]:
     options = {run.name: read_options(Path(run.name)) for run in runs}
     shared = set.intersection(*map(set, options.values()))
     titles = {
-        name: "\n".join(line for line in lines if line not in shared and "seed=" not in line)
+        name: "\n".join(
+            line for line in lines if line not in shared and not line.startswith("seed=")
+        )
         for name, lines in options.items()
     }
     return [replace(run, title=titles[run.name] or run.title) for run in runs]
@@ -96,7 +98,8 @@ def with_titles(runs: Sequence[Run]) -> list[Run]:
 def read_options(folder: Path) -> list[str]:
     """What a run was started with, as it was typed; nothing if that is not on record."""
     path = folder / RECORD
-    return [str(line) for line in yaml.safe_load(path.read_text())] if path.is_file() else []
+    lines = yaml.safe_load(path.read_text()) if path.is_file() else None
+    return [*map(str, lines or [])]  # a kill may have left an empty record
 
 
 def best(groups: Sequence[Sequence[Run]]) -> str | None:
