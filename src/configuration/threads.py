@@ -34,7 +34,7 @@ def own_choice(cfg: DictConfig) -> int:
 
 def processes_here(cfg: DictConfig) -> int:
     """The number of processes of a run on this machine."""
-    trainer: dict[str, Any] = plain(cfg)["trainer"] | {"num_nodes": 1}
+    trainer: dict[str, Any] = plain(cfg.trainer) | {"num_nodes": 1}
     return n_processes(**trainer) if cfg.task == "train" else 1
 
 
