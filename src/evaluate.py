@@ -9,18 +9,14 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import torch
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.table import Table
 
 from src.configuration.build import choose_device, ready_data
-from src.configuration.check import check_saved_data
-from src.configuration.container import plain
-from src.configuration.trust import targets
-from src.datamodules.in_memory import InMemoryDataModule
+from src.configuration.prepare import trained_model
 from src.errors import InputError
 from src.files import write_atomically
-from src.generate import rebuild, sample
+from src.generate import data_of, rebuild, sample
 from src.images import Labelled
 from src.metrics.cache import Row
 from src.metrics.evaluation import Evaluation
@@ -48,7 +44,8 @@ class Subject(NamedTuple):
 def evaluate(cfg: DictConfig) -> None:
     """Judge a checkpoint or a file of samples in a table, ``metrics.json`` and ``evaluation.png``.
 
-    What is found of a checkpoint is kept in its run folder too.
+    What is found of a checkpoint is kept in its run folder too, unless it generates in another way
+    than the run does.
     """
     started = perf_counter()
     if (cfg.samples is None) == (cfg.ckpt is None):
@@ -79,7 +76,7 @@ def evaluate(cfg: DictConfig) -> None:
     write_atomically(folder / "evaluation.png", picture.getvalue())
     show(table(report))
     log.info(f"in {folder}: metrics.json, evaluation.png")
-    if "ckpt" in subject.source:
+    if "ckpt" in subject.source and not subject.source["sampling"]:
         keep_in_run(Path(subject.source["ckpt"]).parent.parent, report, picture.getvalue())
 
 
@@ -105,45 +102,23 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
     log.info(f"judging {path}")
     checkpoint = load_checkpoint(path)
     device = choose_device(cfg)
-    model = rebuild(checkpoint, path=path, trusted=[*targets(plain(cfg)["model"])]).to(device)
+    trained = checkpoint["hyper_parameters"]["model"]
+    options = trained_model(cfg, trained, path=path)
+    model = rebuild(checkpoint, path=path, options=options).to(device)
     datamodule = data_of(cfg, model.hparams.get("datamodule", {}))
     evaluation = datamodule.evaluation(data_dir=Path(cfg.data_dir), device=device)
     labels = evaluation.labels(cfg.n)
     evaluation.require_full(labels, what=f"n={cfg.n}")
+    started = perf_counter()
     images = torch.cat(list(sample(model, labels, seed=cfg.seed)))
+    seconds = perf_counter() - started
     source = {
         "ckpt": str(path.absolute()), "epoch": checkpoint["epoch"],
         "step": checkpoint["global_step"], "seed": cfg.seed,
+        "n_evaluations": model.n_evaluations, "ms_per_image": 1000 * seconds / len(images),
+        "sampling": {key: options[key] for key in options if options[key] != trained.get(key)},
     }  # fmt: skip
     return Subject(Labelled(images, labels), evaluation, datamodule.dataset.name, source)
-
-
-def data_of(cfg: DictConfig, trained_on: dict[str, Any]) -> InMemoryDataModule:
-    """Ready the data that a checkpoint was trained on, from this machine's ``cfg.data_dir``.
-
-    Args:
-        trained_on: the ``datamodule`` group that the checkpoint has kept.
-
-    Raises:
-        InputError: if another data set was chosen on the command line.
-    """
-    check_saved_data(trained_on, trusted=[*targets(plain(cfg)["datamodule"])])
-    target, typed = (named_by(node) for node in (trained_on, plain(cfg)["datamodule"]))
-    chosen = [o for o in HydraConfig.get().overrides.task if o.startswith("datamodule=")]
-    if chosen and typed != target:
-        raise InputError(
-            f"ckpt={cfg.ckpt} was trained on {target.rpartition('.')[2]}, not on "
-            f"{typed.rpartition('.')[2]}: leave {chosen[0]} out, or name another checkpoint"
-        )
-    dataset = trained_on.get("dataset", {})
-    if "data_dir" in dataset:
-        trained_on = trained_on | {"dataset": dataset | {"data_dir": cfg.data_dir}}
-    return ready_data(OmegaConf.create({"datamodule": trained_on}))
-
-
-def named_by(datamodule: dict[str, Any]) -> str:
-    """The ``_target_`` of the data set in a ``datamodule`` group, or of a module without one."""
-    return datamodule.get("dataset", datamodule)["_target_"]
 
 
 def versions() -> dict[str, str]:
@@ -157,11 +132,16 @@ def versions() -> dict[str, str]:
 
 
 def title(report: dict[str, Any]) -> str:
-    source = Path(report["source"].get("ckpt") or report["source"]["samples"])
-    if source.is_relative_to(Path.cwd()):
-        source = source.relative_to(Path.cwd())
+    source = report["source"]
+    path = Path(source.get("ckpt") or source["samples"])
+    if path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
     judges = ", ".join(record["sha256"][:8] for record in report["judges"].values())
-    return f"{report['n']:,} images of {source}\nagainst {report['data']['name']}, judges {judges}"
+    lines = [f"{report['n']:,} images of {path}"]
+    if "ckpt" in source:
+        network = "network evaluation" if source["n_evaluations"] == 1 else "network evaluations"
+        lines += [f"{source['n_evaluations']} {network}, {source['ms_per_image']:.2g} ms an image"]
+    return "\n".join([*lines, f"against {report['data']['name']}, judges {judges}"])
 
 
 def table(report: dict[str, Any]) -> Table:

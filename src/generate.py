@@ -4,26 +4,37 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 from torch import Tensor
 
-from src.configuration.build import build_model, choose_device
-from src.configuration.check import check_saved_model
+from src.configuration.build import build_model, choose_device, ready_data
+from src.configuration.check import check_saved_data, check_saved_model
 from src.configuration.container import plain
+from src.configuration.prepare import trained_model
 from src.configuration.trust import require_literal, targets
+from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
-from src.images import Labelled, grid, picture
+from src.images import Labelled, grid, picture, to_float
 from src.models.generative import GenerativeModel
 from src.runs.checkpoints import load_checkpoint
 from src.runs.folders import find_checkpoint
 
 log = logging.getLogger(__name__)
 CHUNK = 1_000  # images at a time; part of what a seed means, so a constant
+
+
+class Made(NamedTuple):
+    """Generated images, and the images that are shown of them, in rows of ``columns``."""
+
+    images: Labelled
+    shown: Tensor
+    columns: int
 
 
 def generate(cfg: DictConfig) -> None:
@@ -33,19 +44,67 @@ def generate(cfg: DictConfig) -> None:
     ``cfg.format`` is png, in files such as ``5/0001.png``, the first of class 5.
     """
     path = find_checkpoint(ckpt_name(cfg), logs=Path(cfg.work_dir) / "logs")
-    model = load_model(path, trusted=[*targets(plain(cfg)["model"])]).to(choose_device(cfg))
+    checkpoint = load_checkpoint(path)
+    options = trained_model(cfg, checkpoint["hyper_parameters"]["model"], path=path)
+    model = rebuild(checkpoint, path=path, options=options).to(choose_device(cfg))
     labels = choose_labels(cfg.labels, n=cfg.n, n_classes=model.n_classes)
-    images = torch.cat(list(sample(model, labels, seed=cfg.seed)))
+    if cfg.interpolate and cfg.reconstruct:
+        raise InputError("interpolate and reconstruct are two pictures: type one of them")
+    if cfg.reconstruct:
+        made = reconstruct(model, labels, data_of(cfg, model.hparams.get("datamodule", {})), cfg)
+    else:
+        noise = walk(model, labels, n=cfg.n, seed=cfg.seed) if cfg.interpolate else None
+        images = torch.cat(list(sample(model, labels, seed=cfg.seed, noise=noise)))
+        columns = cfg.n if cfg.interpolate else min(cfg.n, 20)
+        shown = images.view(-1, cfg.n, *images.shape[1:])[:, :columns].flatten(0, 1)
+        made = Made(Labelled(images, labels), shown, columns)
     folder = Path(cfg.run_dir)
     if cfg.format == "png":
-        write_pictures(folder, Labelled(images, labels))
+        write_pictures(folder, made.images)
     else:
+        images, labels = made.images
         np.savez_compressed(folder / "samples.npz", images=images.numpy(), labels=labels.numpy())
-    columns = min(cfg.n, 20)
-    first = images.view(-1, cfg.n, *images.shape[1:])[:, :columns].flatten(0, 1)  # of every class
-    grid(first, columns=columns).save(folder / "samples.png")
+    grid(made.shown, columns=made.columns).save(folder / "samples.png")
     files = "a folder per class" if cfg.format == "png" else "samples.npz"
-    log.info(f"{len(images):,} images from {path}\nin {folder}: {files}, samples.png")
+    log.info(f"{len(made.images.labels):,} images from {path}\nin {folder}: {files}, samples.png")
+
+
+def walk(model: GenerativeModel, labels: Tensor, *, n: int, seed: int) -> Tensor:
+    """Noise (N, *noise_shape) that walks in ``n`` steps from one draw to another, class by class.
+
+    Along the great circle between them, whose points have the length of normal noise.
+    """
+    ends = model.draw_noise(2 * len(labels) // n, torch.Generator().manual_seed(seed))
+    start, end = ends.flatten(1)[:, None].chunk(2)  # (classes, 1, D)
+    angle = torch.cosine_similarity(start, end, dim=2).acos()[:, :, None]
+    share = torch.linspace(0, 1, n)[:, None]
+    points = ((1 - share) * angle).sin() * start + (share * angle).sin() * end
+    return (points / angle.sin()).reshape(len(labels), *model.noise_shape)
+
+
+def reconstruct(
+    model: GenerativeModel, labels: Tensor, datamodule: InMemoryDataModule, cfg: DictConfig
+) -> Made:
+    """Encode and decode the first ``cfg.n`` images of each class in a part of the data.
+
+    Shown are rows of images over rows of what became of them.
+    """
+    data = datamodule.parts[cfg.reconstruct]
+    counts = labels.bincount(minlength=model.n_classes)
+    few = [k for k, count in enumerate(counts) if int((data.labels == k).sum()) < count]
+    if few:
+        raise InputError(
+            f"n={cfg.n} is more than the images of class {few[0]} in {cfg.reconstruct}: type fewer"
+        )
+    rows = [(data.labels == label).nonzero().flatten()[: cfg.n] for label in labels[:: cfg.n]]
+    chosen = data.take(torch.cat(rows))
+    parts = [chosen.take(rows) for rows in torch.arange(len(labels)).split(CHUNK)]
+    images = torch.cat([
+        model.reconstruct(Labelled(to_float(part.images), part.labels)) for part in parts
+    ])  # fmt: skip
+    columns = min(cfg.n, 20)
+    both = torch.stack([chosen.images, images]).unflatten(1, (-1, cfg.n))[:, :, :columns]
+    return Made(chosen._replace(images=images), both.transpose(0, 1).flatten(0, 2), columns)
 
 
 def write_pictures(folder: Path, data: Labelled) -> None:
@@ -77,17 +136,21 @@ def load_model(path: str | Path, *, trusted: Collection[str] = ()) -> Generative
         InputError: if the file cannot be read, names foreign classes, or does not fit its networks.
     """
     path = find_checkpoint(str(path), logs=Path("logs"))
-    return rebuild(load_checkpoint(path), path=path, trusted=trusted).eval()
+    checkpoint = load_checkpoint(path)
+    options = checkpoint["hyper_parameters"]["model"]
+    require_literal(options, source=f"ckpt={path}")
+    check_saved_model(options, trusted=trusted)
+    return rebuild(checkpoint, path=path, options=options)
 
 
-def rebuild(
-    checkpoint: dict[str, Any], *, path: Path, trusted: Collection[str] = ()
-) -> GenerativeModel:
-    """Build the model of a ``checkpoint`` that is read already; errors name its ``path``."""
+def rebuild(checkpoint: dict[str, Any], *, path: Path, options: dict[str, Any]) -> GenerativeModel:
+    """Build the model of a ``checkpoint`` with checked ``options``, in eval mode.
+
+    Errors name its ``path``.
+    """
     saved = checkpoint["hyper_parameters"]
     require_literal(saved, source=f"ckpt={path}")
-    check_saved_model(saved["model"], trusted=trusted)
-    model = build_model(OmegaConf.create(saved))
+    model = build_model(OmegaConf.create(saved | {"model": options}))
     try:
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
@@ -95,7 +158,7 @@ def rebuild(
             f"ckpt={path} does not fit the networks that its own configuration names: "
             "they have changed since; generate with the code version that trained it"
         ) from error
-    return model
+    return model.eval()
 
 
 def choose_labels(labels: str | int | list[int], *, n: int, n_classes: int) -> Tensor:
@@ -127,10 +190,46 @@ def choose_labels(labels: str | int | list[int], *, n: int, n_classes: int) -> T
     return torch.tensor(classes).repeat_interleave(n)
 
 
-def sample(model: GenerativeModel, labels: Tensor, *, seed: int) -> Iterator[Tensor]:
-    """Yield chunks of images uint8 (N, C, H, W) for ``labels``; equal seeds give equal bits."""
+def sample(
+    model: GenerativeModel, labels: Tensor, *, seed: int, noise: Tensor | None = None
+) -> Iterator[Tensor]:
+    """Yield chunks of images uint8 (N, C, H, W) for ``labels``; equal seeds give equal bits.
+
+    The noise (N, *noise_shape) is drawn from ``seed`` unless it is given.
+    """
     generator = torch.Generator().manual_seed(seed)
-    for chunk in track(
-        torch.split(labels, CHUNK), description="generating", disable=len(labels) <= CHUNK
+    for rows in track(
+        torch.arange(len(labels)).split(CHUNK),
+        description="generating",
+        disable=len(labels) <= CHUNK,
     ):
-        yield model.generate(model.draw_noise(len(chunk), generator), chunk)
+        drawn = model.draw_noise(len(rows), generator) if noise is None else noise[rows]
+        yield model.generate(drawn, labels[rows])
+
+
+def data_of(cfg: DictConfig, trained_on: dict[str, Any]) -> InMemoryDataModule:
+    """Ready the data that a checkpoint was trained on, from this machine's ``cfg.data_dir``.
+
+    Args:
+        trained_on: the ``datamodule`` group that the checkpoint has kept.
+
+    Raises:
+        InputError: if another data set was chosen on the command line.
+    """
+    check_saved_data(trained_on, trusted=[*targets(plain(cfg)["datamodule"])])
+    target, typed = (named_by(node) for node in (trained_on, plain(cfg)["datamodule"]))
+    chosen = [o for o in HydraConfig.get().overrides.task if o.startswith("datamodule=")]
+    if chosen and typed != target:
+        raise InputError(
+            f"ckpt={cfg.ckpt} was trained on {target.rpartition('.')[2]}, not on "
+            f"{typed.rpartition('.')[2]}: leave {chosen[0]} out, or name another checkpoint"
+        )
+    dataset = trained_on.get("dataset", {})
+    if "data_dir" in dataset:
+        trained_on = trained_on | {"dataset": dataset | {"data_dir": cfg.data_dir}}
+    return ready_data(OmegaConf.create({"datamodule": trained_on}))
+
+
+def named_by(datamodule: dict[str, Any]) -> str:
+    """The ``_target_`` of the data set in a ``datamodule`` group, or of a module without one."""
+    return datamodule.get("dataset", datamodule)["_target_"]

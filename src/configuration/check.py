@@ -21,8 +21,11 @@ Node = Mapping[str, Any]
 Hints = dict[str, Any]  # allowed keys and their types
 
 
-def check(config: Node) -> None:
+def check(config: Node, *, without_model: bool = False) -> None:
     """Refuse unknown keys, wrong types and missing arguments, anywhere in a resolved config.
+
+    Args:
+        without_model: whether the ``model`` group is a checkpoint's affair.
 
     Raises:
         InputError: naming the key, what is allowed there, and the nearest valid key.
@@ -31,7 +34,8 @@ def check(config: Node) -> None:
     try:
         check_node(rest, accepted(Config), path="")
         require(accepted(Config), config, path="")
-        check_model(config["model"])
+        if not without_model:
+            check_model(config["model"])
         check_trainer(config["trainer"])
     except UnknownKeyError as error:
         error.config = config

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,21 @@ from rich import print as show
 
 import src.configuration.resolvers  # noqa: F401
 from src.configuration.build import build_dataset
-from src.configuration.check import check, check_dataset
+from src.configuration.check import (
+    check,
+    check_dataset,
+    check_model,
+    check_saved_model,
+    check_value,
+    find_family,
+)
 from src.configuration.command_line import translate
 from src.configuration.container import plain, tree
 from src.configuration.guesses import CONFIGS
 from src.configuration.threads import use_threads
-from src.configuration.trust import OF_RUNS, require_known_targets
+from src.configuration.trust import OF_RUNS, require_known_targets, require_literal, targets
 from src.errors import InputError
+from src.runs.checkpoints import package_of
 
 
 def compose_in(folder: Path, *arguments: str) -> DictConfig:
@@ -53,10 +62,13 @@ def prepare(cfg: DictConfig) -> None:
         take_shape_of_data(cfg)
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:
-        raise InputError(f"the configuration does not resolve: {error}") from error
+        _, _, refusal = str(error).partition("InputError raised while resolving interpolation: ")
+        said = refusal.partition("\n")[0] or f"the configuration does not resolve: {error}"
+        raise InputError(said) from error
     config = plain(cfg)
     require_known_record(cfg, config)
-    check(config)
+    is_trained = cfg.task in ("generate", "evaluate") and cfg.ckpt is not None
+    check(config, without_model=is_trained)  # which is then in the checkpoint
     if cfg.debug or cfg.trainer.get("fast_dev_run"):
         make_fast(cfg)
     use_threads(cfg)
@@ -83,6 +95,8 @@ def take_shape_of_data(cfg: DictConfig) -> None:
         return  # what is no group is refused later
     node = plain(cfg.datamodule)["dataset"]
     require_known_record(cfg, node)
+    split = plain(cfg.datamodule).get("train_val_test_split")
+    check_value(split, Sequence[int], path="datamodule.train_val_test_split")
     check_dataset(node)
     dataset = build_dataset(node)
     own = {"n_classes": dataset.n_classes, "channels": dataset.channels, "img_size": dataset.size}
@@ -94,6 +108,35 @@ def take_shape_of_data(cfg: DictConfig) -> None:
                 f"model.{key}={cfg.model[key]}, but {dataset.name} has {value}: leave it out, or "
                 f"type model.{key}={value}"
             )
+
+
+def trained_model(cfg: DictConfig, saved: dict[str, Any], *, path: Path) -> dict[str, Any]:
+    """The ``model`` group that a checkpoint has ``saved``, with what is typed of how it generates.
+
+    Raises:
+        InputError: if it may not be trusted, or another family or other options are typed.
+    """
+    require_literal(saved, source=f"ckpt={path}")
+    composed = plain(cfg)["model"]
+    check_saved_model(saved, trusted=[*targets(composed)])
+    changeable, model = find_family(saved).sampling, dict(saved)
+    for option in options_as_typed():
+        group, _, rest = option.lstrip("+~").partition("=")[0].replace("/", ".").partition(".")
+        if group != "model":
+            continue
+        name = rest.partition(".")[0]
+        if not name and package_of(composed["_target_"]) != package_of(saved["_target_"]):
+            raise InputError(
+                f"ckpt={path} was trained as {saved['_target_']}, not as {composed['_target_']}: "
+                f"leave {option} out, or name another checkpoint"
+            )
+        if name and name not in changeable:
+            choices = "".join(f", or type model.{each}=VALUE" for each in changeable)
+            raise InputError(f"{option} changes nothing in a trained model: leave it out{choices}")
+        if name:
+            model[name] = composed.get(name)
+    check_model(model)
+    return model
 
 
 def require_known_record(cfg: DictConfig, node: Any) -> None:

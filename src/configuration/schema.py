@@ -39,6 +39,8 @@ class Config:
     labels: Literal["all"] | int | list[int]
     n: int
     format: Literal["npz", "png"]
+    interpolate: bool
+    reconstruct: Literal["train", "val", "test"] | None
     samples: str | None
     cas_seeds: int
     runs: str | list[str]

@@ -37,6 +37,7 @@ class GenerativeModel(pl.LightningModule):
 
     loss_names: ClassVar[Mapping[str, str]]  # in logs and in curves; the first is of counted steps
     optimizer_names: ClassVar[tuple[str, ...]]  # learning rates are logged as lr/NAME
+    sampling: ClassVar[tuple[str, ...]] = ()  # options that may change after training
 
     def __init__(
         self,
@@ -61,6 +62,11 @@ class GenerativeModel(pl.LightningModule):
     def sampler(self) -> nn.Module:
         """The network to generate with, such as an average of the trained one."""
 
+    @property
+    def n_evaluations(self) -> int:
+        """How often a network is called to generate an image."""
+        return 1
+
     @abstractmethod
     def learn(self, real: Labelled, *, completes_step: bool) -> Losses:
         """Take an optimizer's step on a batch and return its losses.
@@ -81,6 +87,17 @@ class GenerativeModel(pl.LightningModule):
         sampler = self.sampler
         with evaluating(sampler):
             return to_uint8(sampler(noise.to(self.device), labels.to(self.device))).cpu()
+
+    def reconstruct(self, real: Labelled) -> Tensor:
+        """Encode images in [-1, 1] and decode them again, to uint8 images of the same shape.
+
+        Raises:
+            InputError: if the family has no encoder.
+        """
+        raise InputError(
+            f"reconstruct needs an encoder, and {type(self).__name__} has none: use a checkpoint "
+            "of model=vae, or leave reconstruct out"
+        )
 
     def draw_noise(self, n: int, generator: torch.Generator) -> Tensor:
         """Standard normal noise (n, *noise_shape) on the CPU."""
