@@ -70,8 +70,8 @@ def read_runs(names: Sequence[str]) -> list[Run]:
     """Read the runs in the folders ``names``, of which there must be two or more, all different."""
     if len(names) < 2:
         raise InputError(
-            f"runs={list(names)} is too few to compare: type runs=[FOLDER,FOLDER], or the "
-            "folder of a sweep"
+            f"runs={list(names)} is too few to compare, and not the folder of a sweep: type "
+            "runs=[FOLDER,FOLDER]"
         )
     if len({Path(name).absolute() for name in names}) < len(names):
         raise InputError(f"runs={list(names)} names a folder twice: name each once")

@@ -25,7 +25,12 @@ from src.runs.folders import RECORD, newest_run, remove_unused
 wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
 VALUED = "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p"
 CHOOSING = "--cfg", "-c", "--info", "-i"  # of a few words
+COMBINING = (  # groups of which a run takes several options
+    "model/augment", "model/penalties", "model/schedules", "model/terms", "callbacks", "logger",
+    "hydra",
+)  # fmt: skip
 AMBIGUOUS = r"Ambiguous value for argument '(.*)'\n"  # in Hydra's words
+UNCHOSEN = r"Could not override '(\S+)/(\w+)'"
 UNLIKE = r"Error merging override (?:\+\+)?(.*)"
 RESUMED = "hydra.job.id=resumed"  # marks a line whose ``resume`` is translated
 
@@ -65,8 +70,9 @@ def require_flags(flags: Sequence[str]) -> None:
     known = get_args_parser()._option_string_actions
     for flag in flags:
         name = flag.partition("=")[0]
-        if name.startswith("--") and name not in known:
-            rest = flag.removeprefix("--")
+        is_meant = name.startswith("--") or (name.startswith("-") and "=" in flag)
+        if is_meant and name not in known:
+            rest = flag.lstrip("-")
             raise InputError(
                 f"there is no flag {name}: options have no dashes, type "
                 f"{rest if '=' in rest else f'{rest}=VALUE'}"
@@ -118,7 +124,9 @@ def parsed(argument: str) -> Override | None:
 
 
 def require_names(argument: str, group: str) -> None:
-    """Refuse numbers, true and false for a group, which Hydra would fail at."""
+    """Refuse what Hydra would fail at: numbers, true and false for a group, several, or none."""
+    if argument.endswith("="):
+        raise InputError(f"{argument} names nothing: {choose(group, '')}")
     override = parsed(argument)
     if override is None or override.is_sweep_override():
         return  # Hydra refuses or divides it
@@ -128,6 +136,11 @@ def require_names(argument: str, group: str) -> None:
         has_none = (CONFIGS / group / "none.yaml").is_file()
         nothing = f"type {group}=null for none of it, or " if has_none else ""
         raise InputError(f"{argument} is not allowed: {nothing}{choose(group, wrong[0])}")
+    if len(names) > 1 and group not in COMBINING:
+        raise InputError(
+            f"{argument} is several, and {group} takes one: type {group}={names[0]}, or -m "
+            f"{group}={','.join(map(str, names))} for a run with each"
+        )
 
 
 def typed(key: str, arguments: Sequence[str]) -> str | None:
@@ -323,10 +336,8 @@ def sentence(error: Exception) -> str:
             return f"there is no {group}={choice}: {choose(group, choice)}"
         case OverrideParseException(override=str(override)):
             return f"{override.removeprefix('++')} is not KEY=VALUE: quote it, as in 'KEY=[1,2]'"
-        case HydraException() if found := re.search(AMBIGUOUS, str(error)):
-            return of_several_values(found[1].removeprefix("++"))
-        case HydraException() if found := re.search(UNLIKE, str(error)):
-            return f"{found[1]} is of another kind than what is there: see it with --cfg job"
+        case HydraException():
+            return of_hydra(str(error))
         case OSError(strerror=str(reason), filename=str(name)):
             return (
                 f"{name} cannot be used ({reason}): name another folder, as in hydra.run.dir=PATH"
@@ -335,11 +346,32 @@ def sentence(error: Exception) -> str:
             return " ".join(str(error).split())
 
 
+def of_hydra(message: str) -> str:
+    """Say what Hydra's ``message`` means, where that is known."""
+    if found := re.search(AMBIGUOUS, message):
+        return of_several_values(found[1].removeprefix("++"))
+    if found := re.search(UNCHOSEN, message):
+        return of_another_choice(found[1], found[2])
+    if found := re.search(UNLIKE, message):
+        return f"{found[1]} is of another kind than what is there: see it with --cfg job"
+    return " ".join(message.split())
+
+
+def of_another_choice(group: str, part: str) -> str:
+    """Say with which options of ``group`` there is a ``part``, for what is chosen has none."""
+    defaults = re.compile(rf"^ *- (override )?{part}:", re.MULTILINE)
+    files = sorted((CONFIGS / group).glob("*.yaml"))
+    owners = [f"{group}={file.stem}" for file in files if defaults.search(file.read_text())]
+    return f"this {group} has no {part}: add {' or '.join(owners)}"
+
+
 def of_several_values(argument: str) -> str:
     """Say what to type for ``KEY=A,B``, which is a sweep, but without -m."""
     key, _, value = argument.partition("=")
     decimal = value.replace(",", ".")
     number = f"{key}={decimal} for a number, " if re.fullmatch(r"-?0,\d+", value) else ""
+    if is_group(key) and key not in COMBINING:
+        return f"{argument} is several values, and {key} takes one: type -m for a run with each"
     return (
         f"{argument} is several values: type {number}'{key}=[{value}]' for a list, or -m for a run "
         "with each"

@@ -32,8 +32,9 @@ def is_group(name: str) -> bool:
 
 def choose(group: str, name: object) -> str:
     """What to type for an option of ``group`` that does not exist: the nearest, and all."""
-    known = choices(group)
-    nearest = get_close_matches(Path(str(name)).stem, known, n=1, cutoff=0.5)
+    known, given = choices(group), Path(str(name)).stem
+    nearest = [each for each in known if given and each.startswith(given)]
+    nearest += get_close_matches(given, known, n=1, cutoff=0.5)
     guess = f"did you mean {nearest[0]}? " if nearest else ""
     return f"{guess}choose one of {', '.join(known)}"
 
@@ -47,7 +48,7 @@ def meant(key: str, value: Any, *, siblings: Sequence[str], config: Mapping[str,
         siblings: the keys that are allowed beside it.
         config: the composed configuration.
     """
-    parent, _, name = key.rpartition(".")
+    parent, _, name = key.replace("/", ".").rpartition(".")
     beside = [f"{parent}.{sibling}" if parent else sibling for sibling in siblings]
     here = {*beside, *(leaf for leaf in leaves(config) if not f"{leaf}.".startswith(f"{key}."))}
     elsewhere = dict(leaves_of_files())
@@ -109,6 +110,13 @@ def assignment(words: Sequence[str], wrong: int) -> str:
         return f"type {setting(last[:-1], word)}, in one word"
     if last.count("[") > last.count("]"):
         return f"type '{''.join(until_closed(words[wrong - 1 :]))}', in quotes"
+    return alone(word)
+
+
+def alone(word: str) -> str:
+    """What was meant by a ``word`` without = whose neighbours say nothing."""
+    if is_group(word):
+        return f"type {word}={option_of(word, None)}"
     if word in Config.__annotations__:
         return f"type {word}=VALUE"
     homes = [group for group in groups() if word in choices(group)]

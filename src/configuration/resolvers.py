@@ -22,10 +22,25 @@ def part_of_run(share: float, *, _root_: DictConfig) -> int:
     from src.configuration.devices import n_processes
 
     trainer: Any = OmegaConf.to_container(_root_.trainer, resolve=True)
-    per_batch = _root_.datamodule.batch_size * n_processes(**trainer)
-    per_step = per_batch * _root_.model.get("discriminator_steps", 1)
+    for name in ("max_epochs", "max_steps"):
+        if trainer.get(name) not in (None, -1):
+            require_count(f"trainer.{name}", trainer[name])
+    batch_size, per_counted = (
+        _root_.datamodule.batch_size,
+        _root_.model.get("discriminator_steps", 1),
+    )
+    split = OmegaConf.to_container(_root_.datamodule, resolve=True)["train_val_test_split"]  # type: ignore[index, call-overload]
+    require_count("datamodule.batch_size", batch_size)
+    require_count("model.discriminator_steps", per_counted)
+    if not isinstance(split, list) or not split or type(split[0]) is not int:
+        raise InputError(
+            f"datamodule.train_val_test_split={split} is not allowed: type "
+            "'datamodule.train_val_test_split=[TRAIN,VAL,TEST]' with three numbers of images"
+        )
+    per_batch = batch_size * n_processes(**trainer)
+    per_step = per_batch * per_counted
     per_epoch = images_per_epoch(
-        _root_.datamodule.train_val_test_split[0],
+        split[0],
         per_batch=per_batch,
         per_step=per_step,
         limit=trainer.get("overfit_batches") or trainer.get("limit_train_batches"),
@@ -38,6 +53,12 @@ def part_of_run(share: float, *, _root_: DictConfig) -> int:
             "model/schedules=none"
         )
     return int(share * min(lengths))
+
+
+def require_count(key: str, value: Any) -> None:
+    """Refuse what is no integer of at least 1, before it is computed with."""
+    if type(value) is not int or value < 1:
+        raise InputError(f"{key}={value} is not allowed: type {key}=N with an integer from 1")
 
 
 def images_per_epoch(

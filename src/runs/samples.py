@@ -66,16 +66,16 @@ def check_images(
             f"samples={path} has images of type {images.dtype}: give uint8 from 0 to 255; from "
             "[-1, 1] that is numpy.rint((x + 1) * 127.5).astype('uint8')"
         )
-    if images.size and images.max() <= 1:
-        raise InputError(
-            f"samples={path} has pixels from {images.min()} to {images.max()}: give uint8 from 0 "
-            "to 255; from [0, 1] that is numpy.rint(255 * x).astype('uint8')"
-        )
     allowed = [shape, shape[1:]] if shape[0] == 1 else [shape]
     if images.shape[1:] not in allowed:
         raise InputError(
             f"samples={path} has images of shape {images.shape[1:]}, the data set has {shape}: "
             f"give (N, {', '.join(map(str, shape))}), or type datamodule=NAME of another data set"
+        )
+    if images.size and images.max() <= 1:
+        raise InputError(
+            f"samples={path} has pixels from {images.min()} to {images.max()}: give uint8 from 0 "
+            "to 255; from [0, 1] that is numpy.rint(255 * x).astype('uint8')"
         )
     return np.ascontiguousarray(images)
 

@@ -200,3 +200,26 @@ def test_what_contradicts_the_data_is_one_sentence(
     with pytest.raises(InputError) as refusal:
         typed(*arguments)
     assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
+    ("typed_options", "key"),
+    [
+        (["trainer.max_epochs=drei"], "trainer.max_epochs=drei"),
+        (["trainer.max_epochs=[]"], "trainer.max_epochs=[]"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs=0"),
+        (["model.discriminator_steps=0"], "model.discriminator_steps=0"),
+        (["datamodule.batch_size=many"], "datamodule.batch_size=many"),
+        (["datamodule.train_val_test_split=[]"], "datamodule.train_val_test_split=[]"),
+        (
+            ["datamodule=stacked_mnist", "datamodule.train_val_test_split=0"],
+            "datamodule.train_val_test_split=0",
+        ),
+    ],
+)
+def test_what_schedules_cannot_compute_with_is_named_as_it_was_typed(
+    typed: Compose, typed_options: list[str], key: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        typed(*typed_options)
+    assert str(caught.value).startswith(f"{key} is not allowed: type ")
