@@ -19,7 +19,6 @@ from tests.toys import Compose, assert_says
 
 GROUPS = [
     "task",
-    "model",
     "model/generator",
     "model/discriminator",
     "model/loss",
@@ -38,7 +37,12 @@ CHOICES = [
     for group in GROUPS
 ]
 # One of each group together, because composing takes a tenth of a second.
-COMBINATIONS = [[*filter(None, row)] for row in zip_longest(*CHOICES)]
+COMBINATIONS = [
+    *([*filter(None, row), "model=small_gan"] for row in zip_longest(*CHOICES)),
+    *(["model=flow", f"model/solver={path.stem}"] for path in CONFIGS.glob("model/solver/*.yaml")),
+    *(["model=vae", f"model/generator={path.stem}"] for path in CONFIGS.glob("model/generator/*")),
+    ["model=mnist_gan_model"],
+]
 # But these alone: they set keys of the networks that they choose.
 EXPERIMENTS = [[f"experiment={path.stem}"] for path in sorted(CONFIGS.glob("experiment/*.yaml"))]
 

@@ -114,10 +114,14 @@ def test_a_path_in_the_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) 
         ("debug", "type debug=VALUE"),
         ("xyzzy", "type KEY=VALUE"),
         ("=1", "type the key in front of it"),
+        ("experiment", "type experiment=NAME, with one of fashion"),
+        ("experiment=", "names nothing: choose one of fashion"),
+        ("-experiment=train_mnist_gan", "type experiment=train_mnist_gan"),
+        ("experiment=[fashion,mnist_best]", "experiment takes one: type experiment=fashion, or -m"),
         ("--experiment=train_mnist_gan", "type experiment=train_mnist_gan"),
         ("--gpus 1", "type gpus=VALUE"),
         ("logger=false", "type logger=null for none of it, or choose one of comet, "),
-        ("model=1e9", "choose one of mnist_gan_model, small_gan"),
+        ("model=1e9", "choose one of flow, mnist_gan_model, small_gan, vae"),
         ("trainer=[1,2]", "choose one of ddp, "),
         ("task=-1", "choose one of compare, evaluate, "),
     ],
@@ -133,6 +137,7 @@ def test_what_is_no_assignment_is_refused_with_what_is_meant(typed: str, instead
     [
         ("labels=3,5", "type 'labels=[3,5]' for a list, or -m for a run with each"),
         ("model.lr=0,001", "type model.lr=0.001 for a number, "),
+        ("experiment=fashion,mnist_best", "experiment takes one: type -m for a run with each"),
     ],
 )
 def test_several_values_without_a_sweep_are_refused_with_what_is_meant(
@@ -141,6 +146,12 @@ def test_several_values_without_a_sweep_are_refused_with_what_is_meant(
     with pytest.raises(HydraException) as caught:
         composed(translate([typed]))
     assert_says(sentence(caught.value), f"{typed} is several values", instead)
+
+
+def test_a_part_that_another_model_has_names_that_model() -> None:
+    with pytest.raises(HydraException) as caught:
+        composed(translate(["model/solver=heun"]))
+    assert sentence(caught.value) == "this model has no solver: add model=flow"
 
 
 @pytest.mark.parametrize("name", ["train_mnist_gan", "train_mnist_gan.yaml"])

@@ -1,0 +1,44 @@
+"""The evidence lower bound of a VAE with a Gaussian of the best variance, in nats."""
+
+from math import log, pi
+from typing import NamedTuple
+
+from torch import Tensor
+
+PIXEL_STEP = 1 / 127.5  # between neighbouring uint8 values, in [-1, 1]
+
+
+class Bound(NamedTuple):
+    """The two parts of minus the ELBO, each a mean over images in nats."""
+
+    reconstruction: Tensor  # -log p(x | z)
+    kl: Tensor  # from the posterior to the prior
+
+    @property
+    def total(self) -> Tensor:
+        return self.reconstruction + self.kl
+
+
+def gaussian_nll(images: Tensor, means: Tensor) -> Tensor:
+    """-log density of images (N, ...) around ``means``, under the batch's most likely variance.
+
+    sigma-VAE (arXiv:2006.13202, eq. 5): D/2 (log(2 pi mse) + 1), averaged over images of D values.
+    """
+    mse = (images - means).square().mean()
+    return images[0].numel() / 2 * ((2 * pi * mse).log() + 1)
+
+
+def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, exp(log_variance)) || N(0, 1)) of latents (N, Z), averaged over N.
+
+    Auto-encoding variational Bayes (arXiv:1312.6114, appendix B).
+    """
+    return (mean.square() + log_variance.exp() - log_variance - 1).sum(dim=1).mean() / 2
+
+
+def bits_per_dim(nats: Tensor, n_dims: int) -> Tensor:
+    """A density of ``nats`` per image over [-1, 1] as bits per uint8 value, of ``n_dims``.
+
+    A value's probability is taken for the density times the step between two values.
+    """
+    return (nats / n_dims - log(PIXEL_STEP)) / log(2)

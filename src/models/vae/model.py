@@ -1,0 +1,113 @@
+"""Conditional variational autoencoder, whose decoder is any of the generators."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar, TypedDict
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from src.images import Labelled, to_uint8
+from src.models.generative import Losses
+from src.models.one_objective import MakeOptimizer, OneObjective
+from src.models.schedules import Schedule
+from src.models.vae.elbo import Bound, bits_per_dim, gaussian_nll, kl_to_standard_normal
+from src.networks.facts import evaluating
+
+
+class Schedules(TypedDict, total=False):
+    """What may change in training.
+
+    ``lr`` and ``kl``, the weight of the KL in what is minimized, are factors of what is configured,
+    ``beta2`` replaces it.
+    """
+
+    lr: Schedule
+    beta2: Schedule
+    kl: Schedule
+
+
+class Autoencoder(nn.Module):
+    """An encoder of images into normal latents, and the generator that decodes them."""
+
+    def __init__(self, encoder: nn.Module, generator: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.generator = encoder, generator
+
+    @override
+    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Bound]:
+        """Return reconstructions (N, C, H, W) of images by random latents, and the ELBO's parts."""
+        mean, log_variance = self.encoder(images, labels).chunk(2, dim=1)
+        latents = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+        decoded = self.generator(latents, labels)
+        bound = Bound(gaussian_nll(images, decoded), kl_to_standard_normal(mean, log_variance))
+        return decoded, bound
+
+
+class VAE(OneObjective):
+    """Conditional sigma-VAE (arXiv:1312.6114, 2006.13202): normal pixels of the best variance.
+
+    The encoder maps images (N, C, H, W) and class indices (N,) to means and logarithms of
+    variances of latents, (N, 2 Z); the generator maps latents (N, Z) and class indices to the
+    pixels' means. Those means are what it generates: the ELBO describes images with noise on them.
+    """
+
+    loss_names: ClassVar[Mapping[str, str]] = MappingProxyType({
+        "neg_elbo": "-ELBO, nats per image",
+        "reconstruction": "reconstruction, nats per image",
+        "kl": "KL, nats per image",
+        "bits_per_dim": "-ELBO, bits per dimension",
+    })  # fmt: skip
+    network: Autoencoder
+
+    def __init__(
+        self,
+        *,
+        encoder: nn.Module,
+        generator: nn.Module,
+        optimizer: MakeOptimizer,
+        n_classes: int,
+        latent_dim: int,
+        ema_halflife_images: float,
+        schedules: Schedules | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            Autoencoder(encoder, generator),
+            optimizer=optimizer,
+            ema_halflife_images=ema_halflife_images,
+            n_classes=n_classes,
+            noise_shape=(latent_dim,),
+            schedules=schedules,  # type: ignore[arg-type]
+            seed=seed,
+        )
+
+    @override
+    def objective(self, network: nn.Module, real: Labelled) -> tuple[Tensor, Losses]:
+        _, bound = network(*real)
+        objective = bound.reconstruction + self.scheduled.get("kl", 1.0) * bound.kl
+        return objective, {
+            "neg_elbo": bound.total,
+            "reconstruction": bound.reconstruction,
+            "kl": bound.kl,
+            "bits_per_dim": bits_per_dim(bound.total, real.images[0].numel()),
+        }
+
+    @property
+    @override
+    def sampler(self) -> nn.Module:
+        """The averaged generator, which decodes."""
+        return self.averaged.generator
+
+    @property
+    def averaged(self) -> Autoencoder:
+        return self.average.network  # type: ignore[return-value]
+
+    @override
+    def reconstruct(self, real: Labelled) -> Tensor:
+        """Decode the mean latents of images in [-1, 1], to uint8 images of the same shape."""
+        images, labels = (part.to(self.device) for part in real)
+        with evaluating(self.averaged):
+            means = self.averaged.encoder(images, labels).chunk(2, dim=1)[0]
+            return to_uint8(self.averaged.generator(means, labels)).cpu()

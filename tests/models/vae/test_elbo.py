@@ -1,0 +1,97 @@
+"""The ELBO and its parts, against torch and against probabilistic PCA."""
+
+from math import log, pi
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
+
+from src.models.vae.elbo import bits_per_dim, gaussian_nll, kl_to_standard_normal
+from src.models.vae.model import Autoencoder
+
+
+def test_the_kl_is_torchs() -> None:
+    torch.manual_seed(0)
+    mean, log_variance = torch.randn(5, 3), torch.randn(5, 3)
+    posterior = Normal(mean, (log_variance / 2).exp())
+    expected = kl_divergence(posterior, Normal(0.0, 1.0)).sum(dim=1).mean()
+    torch.testing.assert_close(kl_to_standard_normal(mean, log_variance), expected)
+
+
+def test_the_nll_is_that_of_the_most_likely_variance() -> None:
+    torch.manual_seed(0)
+    images, means = torch.randn(6, 1, 4, 4), torch.randn(6, 1, 4, 4)
+    std = (images - means).square().mean().sqrt()
+
+    def nll(scale: float) -> Tensor:
+        return -Normal(means, scale * std).log_prob(images).sum(dim=(1, 2, 3)).mean()
+
+    torch.testing.assert_close(gaussian_nll(images, means), nll(1.0))
+    assert gaussian_nll(images, means) < min(nll(0.95), nll(1.05))
+
+
+def test_its_gradient_is_that_of_the_squared_error_over_twice_the_variance() -> None:
+    """d/dm of D/2 log(mse) is D / (2 mse) d mse/dm: no weight to choose."""
+    torch.manual_seed(0)
+    images = torch.randn(6, 1, 4, 4)
+    means = torch.randn(6, 1, 4, 4, requires_grad=True)
+    mse = (images - means).square().mean()
+    (expected,) = torch.autograd.grad(mse, means, retain_graph=True)
+    (found,) = torch.autograd.grad(gaussian_nll(images, means), means)
+    torch.testing.assert_close(found, expected * 16 / (2 * mse.detach()))
+
+
+def test_bits_per_dimension_of_uniform_values_are_eight() -> None:
+    """A density of 1/2 over [-1, 1] in each of D values; 256 steps of 2/255 are a little wider."""
+    found = bits_per_dim(torch.tensor(12 * log(2.0)), 12)
+    assert float(found) == pytest.approx(log(255) / log(2))
+
+
+class Linear(nn.Module):
+    """An encoder whose variances are the same for all images, as those of pPCA are."""
+
+    def __init__(self, n_dims: int, n_latents: int) -> None:
+        super().__init__()
+        self.mean = nn.Linear(n_dims, n_latents)
+        self.log_variance = nn.Parameter(torch.zeros(n_latents))
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        mean = self.mean(images.flatten(1))
+        return torch.cat([mean, self.log_variance.expand_as(mean)], dim=1)
+
+
+class Decoder(nn.Module):
+    def __init__(self, n_dims: int, n_latents: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_latents, n_dims)
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        return self.linear(latents).view(len(latents), 1, 1, -1)
+
+
+def test_linear_networks_reach_the_likelihood_of_probabilistic_pca() -> None:
+    """The best ELBO of a linear VAE is pPCA's maximal log-likelihood (arXiv:1911.02469)."""
+    torch.manual_seed(0)
+    n_dims, n_latents = 8, 2
+    spread = torch.tensor([3.0, 2.0, *[0.3] * (n_dims - 2)])
+    data = (torch.randn(1_000, n_dims) * spread) @ torch.linalg.qr(torch.randn(n_dims, n_dims))[0]
+    data -= data.mean(dim=0)
+    images, labels = data.view(-1, 1, 1, n_dims), torch.zeros(len(data), dtype=torch.long)
+
+    values = torch.linalg.eigvalsh(data.T @ data / len(data)).flip(0).double()
+    noise = values[n_latents:].mean()
+    log_det = values[:n_latents].log().sum() + (n_dims - n_latents) * noise.log()
+    expected = (n_dims * log(2 * pi) + log_det + n_dims) / 2  # Tipping and Bishop 1999, eq. 8
+
+    network = Autoencoder(Linear(n_dims, n_latents), Decoder(n_dims, n_latents))
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
+    bounds = []
+    for step in range(1_000):
+        optimizer.param_groups[0]["lr"] = 0.02 * (1 - step / 1_000)
+        _, bound = network(images, labels)
+        optimizer.zero_grad()
+        bound.total.backward()
+        optimizer.step()
+        bounds.append(bound.total.detach())
+    assert float(torch.stack(bounds[-50:]).mean()) == pytest.approx(float(expected), abs=0.02)
