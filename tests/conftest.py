@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,11 +22,17 @@ from src.files import alone_in
 from src.images import Labelled
 from tests.toys import BARS, Compose
 
+COMPOSED_QUICKLY = 2  # cases of a test
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Judges take seconds to learn: a test that needs them is slow, whatever it does itself."""
+    """Mark as slow what needs judges, and all but the first cases of a test that composes."""
+    cases: Counter[str] = Counter()
     for item in items:
-        if "judged_data" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        test = item.nodeid.partition("[")[0]
+        cases[test] += "typed" in fixtures
+        if "judged_data" in fixtures or cases[test] > COMPOSED_QUICKLY:
             item.add_marker(pytest.mark.slow)
 
 

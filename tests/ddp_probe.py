@@ -34,7 +34,8 @@ class Probe(pl.Callback):
                     probe.errors.append(float(error))
 
         pl_module.manual_backward = MethodType(checked, pl_module)
-        pl_module.generator.register_forward_pre_hook(self.note_latents)
+        drawn_for = getattr(pl_module, "generator", None) or pl_module.network
+        drawn_for.register_forward_pre_hook(self.note_latents)
 
     def note_latents(self, network: Any, arguments: tuple[Tensor, Tensor]) -> None:
         if network.training:

@@ -139,8 +139,10 @@ PROBED = [*TWO, "+callbacks.probe={_target_: tests.ddp_probe.Probe, folder: '${r
     [
         (RUN, ["model/loss=relativistic", "model/penalties=[r1,r2]"]),
         (TORCHRUN, ["model/loss=relativistic", "model/penalties=r1_r2", "model/schedules=burn_in"]),
+        (RUN, ["model=flow", "model.network.widths=[8,8]", "model.n_steps=3"]),
+        (RUN, ["model=vae", "model.encoder.widths=[8,8]", "model.encoder.hidden=16"]),
     ],
-    ids=["lightning", "torchrun"],
+    ids=["lightning", "torchrun", "flow", "vae"],
 )
 def test_two_ranks_share_data_gradients_weights_and_one_folder(
     tmp_path: Path, launcher: list[str], objective: list[str]
