@@ -1,6 +1,7 @@
 """Checkpoint files, which are written whole or not at all and loaded without running code."""
 
 import io
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +80,16 @@ def package_of(target: str) -> str:
     return target.rpartition(".")[0].rpartition(".")[0]
 
 
-def require_same_model(checkpoint: dict[str, Any], model: dict[str, Any], *, path: Path) -> None:
+def require_same_model(
+    checkpoint: dict[str, Any], model: dict[str, Any], *, path: Path, sampling: Collection[str] = ()
+) -> None:
     """Refuse a ``model`` group that is not the checkpoint's, for resuming would ignore what is new.
 
     A key that the checkpoint lacks counts as an empty group. Schedules may differ, for those that
-    end with the run are stretched with it.
+    end with the run are stretched with it, and so may options of ``sampling``.
     """
     saved = checkpoint["hyper_parameters"]["model"]
-    wanted = {key: value for key, value in model.items() if key != "schedules"}
+    wanted = {key: value for key, value in model.items() if key not in ("schedules", *sampling)}
     if package_of(saved["_target_"]) == package_of(model["_target_"]):
         del wanted["_target_"]  # ways of computing one family
     changed = [key for key in wanted if saved.get(key, {}) != wanted[key]]

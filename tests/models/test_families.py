@@ -153,6 +153,18 @@ def test_other_options_of_a_trained_model_are_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("family", ["flow"], indirect=True)
+def test_a_resumed_flow_may_generate_in_another_way(
+    family: str, trained: Path, tmp_path: Path
+) -> None:
+    longer = ["trainer.max_epochs=3", "model.guidance=2", f"ckpt={trained}"]
+    train(compose_in(tmp_path, *FAMILIES[family], *TINY, *longer))
+    assert load_model(tmp_path).guidance.weight == 2
+    with pytest.raises(InputError, match=r"trained with model\.label_dropout=0\.1, not 0\.2"):
+        train(compose_in(tmp_path, *FAMILIES[family], *TINY, *longer, "model.label_dropout=0.2"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["vae"], indirect=True)
 def test_a_vae_reconstructs_images_of_the_classes_asked_for(trained: Path, tmp_path: Path) -> None:
     found = made(trained, tmp_path, "n=2", "reconstruct=val")
