@@ -40,8 +40,10 @@ class Made(NamedTuple):
 def generate(cfg: DictConfig) -> None:
     """Write images of the classes that are asked for, and a grid of them as ``samples.png``.
 
-    They are in ``samples.npz`` (images uint8 (N, C, H, W), labels int64 (N,)), or, where
-    ``cfg.format`` is png, in files such as ``5/0001.png``, the first of class 5.
+    With ``cfg.interpolate`` they walk from one noise to another; with ``cfg.reconstruct`` they are
+    images of the data, encoded and decoded. They are in ``samples.npz`` (images uint8 (N, C, H, W),
+    labels int64 (N,)), or, where ``cfg.format`` is png, in files such as ``5/0001.png``, the first
+    of class 5.
     """
     path = find_checkpoint(ckpt_name(cfg), logs=Path(cfg.work_dir) / "logs")
     checkpoint = load_checkpoint(path)
@@ -72,14 +74,19 @@ def generate(cfg: DictConfig) -> None:
 def walk(model: GenerativeModel, labels: Tensor, *, n: int, seed: int) -> Tensor:
     """Noise (N, *noise_shape) that walks in ``n`` steps from one draw to another, class by class.
 
-    Along the great circle between them, whose points have the length of normal noise.
+    Directions turn evenly from one to the other (spherical interpolation), as lengths change.
     """
     ends = model.draw_noise(2 * len(labels) // n, torch.Generator().manual_seed(seed))
     start, end = ends.flatten(1)[:, None].chunk(2)  # (classes, 1, D)
-    angle = torch.cosine_similarity(start, end, dim=2).acos()[:, :, None]
+    lengths = [each.norm(dim=2, keepdim=True) for each in (start, end)]
+    ways = [each / length for each, length in zip((start, end), lengths, strict=True)]
+    angle = (ways[0] * ways[1]).sum(dim=2, keepdim=True).clamp(-1, 1).acos()
     share = torch.linspace(0, 1, n)[:, None]
-    points = ((1 - share) * angle).sin() * start + (share * angle).sin() * end
-    return (points / angle.sin()).reshape(len(labels), *model.noise_shape)
+    turned = ((1 - share) * angle).sin() * ways[0] + (share * angle).sin() * ways[1]
+    points = turned / angle.sin() * torch.lerp(lengths[0], lengths[1], share)
+    straight = torch.lerp(start, end, share)  # where both lie on one line, as single numbers do
+    points = torch.where(angle.sin() < 1e-3, straight, points)
+    return points.reshape(len(labels), *model.noise_shape)
 
 
 def reconstruct(
@@ -90,8 +97,7 @@ def reconstruct(
     Shown are rows of images over rows of what became of them.
     """
     data = datamodule.parts[cfg.reconstruct]
-    counts = labels.bincount(minlength=model.n_classes)
-    few = [k for k, count in enumerate(counts) if int((data.labels == k).sum()) < count]
+    few = [k for k in labels.unique().tolist() if int((data.labels == k).sum()) < cfg.n]
     if few:
         raise InputError(
             f"n={cfg.n} is more than the images of class {few[0]} in {cfg.reconstruct}: type fewer"

@@ -101,8 +101,8 @@ def try_on(model: GenerativeModel, dataset: DataSet, *, img_size: int) -> None:
     except (RuntimeError, ValueError, IndexError) as error:  # which torch raises for shapes
         raise InputError(
             f"the networks do not fit images of {dataset.channels} x {img_size} x {img_size} in "
-            f"{dataset.n_classes} classes ({error}): leave such sizes out of model.generator and "
-            "model.discriminator, or type HYDRA_FULL_ERROR=1 in front of the command to see where"
+            f"{dataset.n_classes} classes ({error}): leave such sizes out of the parts of model, "
+            "or type HYDRA_FULL_ERROR=1 in front of the command to see where"
         ) from error
 
 

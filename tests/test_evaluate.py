@@ -61,8 +61,11 @@ def test_the_report_says_what_was_measured_and_by_whom(
     assert report["n"] == 10 * N
     assert report["class_counts"] == [N] * 10
     assert report["n_real"]["seen"] == 10 * N >= report["n_real"]["unseen"] > 64
-    assert report["source"] == {
+    source = dict(report["source"])
+    assert source.pop("ms_per_image") > 0
+    assert source == {
         "ckpt": str(trained / "checkpoints" / "last.ckpt"), "epoch": 0, "step": 23, "seed": 3,
+        "n_evaluations": 1, "sampling": {},
     }  # fmt: skip
     records = json.loads((judged_data / "judges" / "judges.json").read_text())["synthetic"]
     assert report["judges"] == records

@@ -118,6 +118,7 @@ def trained_model(cfg: DictConfig, saved: dict[str, Any], *, path: Path) -> dict
     """
     require_literal(saved, source=f"ckpt={path}")
     composed = plain(cfg)["model"]
+    find_family(composed)
     check_saved_model(saved, trusted=[*targets(composed)])
     changeable, model = find_family(saved).sampling, dict(saved)
     for option in options_as_typed():
@@ -130,10 +131,10 @@ def trained_model(cfg: DictConfig, saved: dict[str, Any], *, path: Path) -> dict
                 f"ckpt={path} was trained as {saved['_target_']}, not as {composed['_target_']}: "
                 f"leave {option} out, or name another checkpoint"
             )
-        if name and name not in changeable:
+        if name and name not in changeable and composed.get(name) != saved.get(name):
             choices = "".join(f", or type model.{each}=VALUE" for each in changeable)
             raise InputError(f"{option} changes nothing in a trained model: leave it out{choices}")
-        if name:
+        if name in changeable:
             model[name] = composed.get(name)
     check_model(model)
     return model

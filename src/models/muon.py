@@ -15,9 +15,9 @@ SHARPENINGS = 5
 class Muon(Adam):
     """Muon (K. Jordan, 2024: kellerjordan.github.io/posts/muon) on kernels, Adam on the rest.
 
-    A kernel (F, C, k, k) is a matrix of F rows. Its step is ``kernel_lr`` times the nearest
-    orthogonal matrix to its Nesterov momentum, times sqrt(rows / columns) where that is above 1.
-    Other weights take Adam's steps of ``lr``; schedules of the rate move both alike.
+    A kernel is a matrix of as many rows as its first side. Its step is ``kernel_lr`` times the
+    nearest orthogonal matrix to its Nesterov momentum, times sqrt(rows / columns) where that is
+    above 1. Other weights take Adam's steps of ``lr``; schedules of the rate move both alike.
     """
 
     def __init__(
@@ -37,10 +37,14 @@ class Muon(Adam):
     @override
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         gradients = [kernel.grad for kernel in self.kernels]
         for kernel in self.kernels:
             kernel.grad = None  # which Adam leaves alone
-        loss = super().step(closure)
+        super().step()
         lr = self.param_groups[0]["lr"] * self.share
         for kernel, gradient in zip(self.kernels, gradients, strict=True):
             if gradient is None:

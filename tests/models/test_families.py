@@ -2,6 +2,7 @@
 
 from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from src.configuration.build import build_model
 from src.configuration.prepare import compose_in
 from src.errors import InputError
-from src.generate import generate, load_model
+from src.generate import generate, load_model, walk
 from src.images import grid, to_float
 from src.models.flow.model import FlowMatching
 from src.models.flow.solvers import Euler
@@ -115,6 +116,31 @@ def test_a_walk_starts_and_ends_at_two_draws(trained: Path, tmp_path: Path) -> N
         assert np.array_equal(picture, grid(torch.from_numpy(walked["images"]), columns=5))
 
 
+@pytest.mark.parametrize("size", [1, 2, 500])
+def test_a_walk_keeps_between_the_lengths_of_its_ends(size: int) -> None:
+    draw = SimpleNamespace(
+        noise_shape=(size,),
+        draw_noise=lambda n, generator: torch.randn(n, size, generator=generator),
+    )
+    for seed in range(20):
+        points = walk(draw, torch.zeros(7, dtype=torch.long), n=7, seed=seed)
+        ends = torch.randn(2, size, generator=torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(points[[0, -1]], ends, atol=1e-4, rtol=1e-4)
+        lengths = points.norm(dim=1)
+        assert lengths.max() <= ends.norm(dim=1).max() + 1e-3
+        if size > 1:  # single numbers may pass through 0
+            assert lengths.min() >= ends.norm(dim=1).min() - 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["flow"], indirect=True)
+def test_what_a_checkpoint_holds_already_may_be_typed_again(trained: Path, tmp_path: Path) -> None:
+    first = made(trained, tmp_path / "a", "n=2")
+    again = made(trained, tmp_path / "b", "n=2", "model=flow", "model/network=unet", "model.b1=0.9",
+                 "model.network.widths=[8,8]")  # fmt: skip
+    assert np.array_equal(first["images"], again["images"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["flow"], indirect=True)
 def test_how_a_flow_generates_may_change_after_training(trained: Path, tmp_path: Path) -> None:
@@ -190,6 +216,8 @@ def test_guidance_needs_a_second_class() -> None:
     parts: dict[str, Any] = {"network": torch.nn.Identity(), "solver": Euler(), "optimizer": None}
     sizes = {"channels": 1, "img_size": 8, "n_steps": 2, "ema_halflife_images": 1}
     assert FlowMatching(**parts, **sizes, n_classes=1).n_evaluations == 2
+    with pytest.raises(InputError, match=r"learned without classes too"):
+        FlowMatching(**parts, **sizes, n_classes=3, guidance=2, label_dropout=0)
     with pytest.raises(InputError, match=r"there is one: type model\.guidance=1"):
         FlowMatching(**parts, **sizes, n_classes=1, guidance=2)
 

@@ -56,6 +56,16 @@ def test_the_first_step_of_a_kernel_is_its_orthogonal_gradient() -> None:
     torch.testing.assert_close(network[0].weight.detach(), before - 0.1 * step)
 
 
+def test_steps_of_more_rows_than_columns_are_longer() -> None:
+    """A 1 x 1 kernel of 8 rows and 2 columns moves by sqrt(8 / 2) times the orthogonal matrix."""
+    torch.manual_seed(0)
+    kernel = torch.nn.Parameter(torch.zeros(8, 2, 1, 1))
+    kernel.grad = torch.randn(8, 2, 1, 1)
+    Muon([kernel], lr=0.01, betas=BETAS, kernel_lr=0.1).step()
+    expected = -0.1 * 2 * orthogonal(kernel.grad.flatten(1)).view_as(kernel)
+    torch.testing.assert_close(kernel.detach(), expected)
+
+
 def test_schedules_move_both_rates_alike() -> None:
     network = pair()
     optimizer = Muon(network.parameters(), lr=0.01, betas=BETAS, kernel_lr=0.1)

@@ -76,13 +76,18 @@ class FlowMatching(OneObjective):
         )
         bounds = {
             "n_steps": (n_steps, 1, 1_000), "shift": (shift, 0.01, 100),
-            "guidance": (guidance, 0, 100), "label_dropout": (label_dropout, 0, 1),
+            "guidance": (guidance, 0, 100), "label_dropout": (label_dropout, 0, 0.9),
         }  # fmt: skip
         for name, (value, least, most) in bounds.items():
             if not least <= value <= most:
                 raise InputError(
                     f"model.{name}={value} is not allowed: type a number from {least} to {most}"
                 )
+        if guidance != 1 and label_dropout == 0 and n_classes > 1:
+            raise InputError(
+                f"model.guidance={guidance} needs a model that has learned without classes too: "
+                "type model.label_dropout=0.1, or model.guidance=1"
+            )
         if guidance != 1 and n_classes == 1:
             raise InputError(
                 f"model.guidance={guidance} leads away from other classes, and there is one: type "

@@ -19,8 +19,8 @@ def untrained() -> Velocity:
     return velocity
 
 
-def sampler(n_steps: int, solver: object, shift: float = 1.0) -> Ode:
-    options = {"n_steps": n_steps, "shift": shift, "guidance": Guidance(1.0, 0.0, 1.0)}
+def sampler(n_steps: int, solver: object) -> Ode:
+    options = {"n_steps": n_steps, "shift": 1.0, "guidance": Guidance(1.0, 0.0, 1.0)}
     return Ode(untrained(), solver=solver, any_class=3, **options)
 
 
