@@ -22,17 +22,15 @@ from src.files import alone_in
 from src.images import Labelled
 from tests.toys import BARS, Compose
 
-COMPOSED_QUICKLY = 2  # cases of a test
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what needs judges, and all but the first cases of a test that composes."""
+    """Mark as slow what needs judges, and all but the first case of a test that composes."""
     cases: Counter[str] = Counter()
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         test = item.nodeid.partition("[")[0]
         cases[test] += "typed" in fixtures
-        if "judged_data" in fixtures or cases[test] > COMPOSED_QUICKLY:
+        if "judged_data" in fixtures or cases[test] > 1:
             item.add_marker(pytest.mark.slow)
 
 

@@ -70,6 +70,7 @@ class Decoder(nn.Module):
         return self.linear(latents).view(len(latents), 1, 1, -1)
 
 
+@pytest.mark.slow
 def test_linear_networks_reach_the_likelihood_of_probabilistic_pca() -> None:
     """The best ELBO of a linear VAE is pPCA's maximal log-likelihood (arXiv:1911.02469)."""
     torch.manual_seed(0)
