@@ -105,7 +105,7 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
     trained = checkpoint["hyper_parameters"]["model"]
     options = trained_model(cfg, trained, path=path)
     model = rebuild(checkpoint, path=path, options=options).to(device)
-    datamodule = data_of(cfg, model.hparams.get("datamodule", {}))
+    datamodule = data_of(cfg, model)
     evaluation = datamodule.evaluation(data_dir=Path(cfg.data_dir), device=device)
     labels = evaluation.labels(cfg.n)
     evaluation.require_full(labels, what=f"n={cfg.n}")

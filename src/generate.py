@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 from torch import Tensor
@@ -16,7 +15,7 @@ from torch import Tensor
 from src.configuration.build import build_model, choose_device, ready_data
 from src.configuration.check import check_saved_data, check_saved_model
 from src.configuration.container import plain
-from src.configuration.prepare import trained_model
+from src.configuration.prepare import options_as_typed, trained_model
 from src.configuration.trust import require_literal, targets
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
@@ -53,7 +52,7 @@ def generate(cfg: DictConfig) -> None:
     if cfg.interpolate and cfg.reconstruct:
         raise InputError("interpolate and reconstruct are two pictures: type one of them")
     if cfg.reconstruct:
-        made = reconstruct(model, labels, data_of(cfg, model.hparams.get("datamodule", {})), cfg)
+        made = reconstruct(model, labels, data_of(cfg, model), cfg)
     else:
         noise = walk(model, labels, n=cfg.n, seed=cfg.seed) if cfg.interpolate else None
         images = torch.cat(list(sample(model, labels, seed=cfg.seed, noise=noise)))
@@ -213,18 +212,16 @@ def sample(
         yield model.generate(drawn, labels[rows])
 
 
-def data_of(cfg: DictConfig, trained_on: dict[str, Any]) -> InMemoryDataModule:
-    """Ready the data that a checkpoint was trained on, from this machine's ``cfg.data_dir``.
-
-    Args:
-        trained_on: the ``datamodule`` group that the checkpoint has kept.
+def data_of(cfg: DictConfig, model: GenerativeModel) -> InMemoryDataModule:
+    """Ready the data that ``model`` was trained on, from this machine's ``cfg.data_dir``.
 
     Raises:
         InputError: if another data set was chosen on the command line.
     """
+    trained_on = model.hparams.get("datamodule", {})
     check_saved_data(trained_on, trusted=[*targets(plain(cfg)["datamodule"])])
     target, typed = (named_by(node) for node in (trained_on, plain(cfg)["datamodule"]))
-    chosen = [o for o in HydraConfig.get().overrides.task if o.startswith("datamodule=")]
+    chosen = [o for o in options_as_typed() if o.startswith("datamodule=")]
     if chosen and typed != target:
         raise InputError(
             f"ckpt={cfg.ckpt} was trained on {target.rpartition('.')[2]}, not on "

@@ -27,7 +27,6 @@ VALUED = "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", 
 CHOOSING = "--cfg", "-c", "--info", "-i"  # of a few words
 COMBINING = (  # groups of which a run takes several options
     "model/augment", "model/penalties", "model/schedules", "model/terms", "callbacks", "logger",
-    "hydra",
 )  # fmt: skip
 AMBIGUOUS = r"Ambiguous value for argument '(.*)'\n"  # in Hydra's words
 UNCHOSEN = r"Could not override '(\S+)/(\w+)'"

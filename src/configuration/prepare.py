@@ -93,10 +93,12 @@ def take_shape_of_data(cfg: DictConfig) -> None:
     """
     if not isinstance(cfg.datamodule, DictConfig) or "dataset" not in cfg.datamodule:
         return  # what is no group is refused later
-    node = plain(cfg.datamodule)["dataset"]
+    config = plain(cfg.datamodule)
+    node = config["dataset"]
     require_known_record(cfg, node)
-    split = plain(cfg.datamodule).get("train_val_test_split")
-    check_value(split, Sequence[int], path="datamodule.train_val_test_split")
+    check_value(
+        config.get("train_val_test_split"), Sequence[int], path="datamodule.train_val_test_split"
+    )
     check_dataset(node)
     dataset = build_dataset(node)
     own = {"n_classes": dataset.n_classes, "channels": dataset.channels, "img_size": dataset.size}

@@ -4,7 +4,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from src.errors import InputError
 from src.files import is_made
@@ -25,20 +25,17 @@ def part_of_run(share: float, *, _root_: DictConfig) -> int:
     for name in ("max_epochs", "max_steps"):
         if trainer.get(name) not in (None, -1):
             require_count(f"trainer.{name}", trainer[name])
-    batch_size, per_counted = (
-        _root_.datamodule.batch_size,
-        _root_.model.get("discriminator_steps", 1),
-    )
-    split = OmegaConf.to_container(_root_.datamodule, resolve=True)["train_val_test_split"]  # type: ignore[index, call-overload]
+    batch_size, split = _root_.datamodule.batch_size, _root_.datamodule.train_val_test_split
+    n_batches = _root_.model.get("discriminator_steps", 1)
     require_count("datamodule.batch_size", batch_size)
-    require_count("model.discriminator_steps", per_counted)
-    if not isinstance(split, list) or not split or type(split[0]) is not int:
+    require_count("model.discriminator_steps", n_batches)
+    if not isinstance(split, ListConfig) or not split or type(split[0]) is not int:
         raise InputError(
             f"datamodule.train_val_test_split={split} is not allowed: type "
             "'datamodule.train_val_test_split=[TRAIN,VAL,TEST]' with three numbers of images"
         )
     per_batch = batch_size * n_processes(**trainer)
-    per_step = per_batch * per_counted
+    per_step = per_batch * n_batches
     per_epoch = images_per_epoch(
         split[0],
         per_batch=per_batch,

@@ -1,12 +1,13 @@
 """The contract of a model: what callbacks and tasks know of it, whatever its family."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NoReturn
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from typing_extensions import override
 
 from src.errors import InputError
@@ -15,6 +16,7 @@ from src.models.randomness import EVALUATE, TRAIN, random_stream, seed_device
 from src.models.schedules import Schedule, set_rates
 from src.networks.facts import evaluating
 
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 Losses = dict[str, Tensor]  # detached scalars, under the names of ``loss_names``
 
 

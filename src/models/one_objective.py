@@ -1,7 +1,7 @@
 """Models of one network that one optimizer trains on one objective, such as flows and VAEs."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -10,10 +10,8 @@ from typing_extensions import override
 
 from src.images import Labelled
 from src.models.ema import EMA
-from src.models.generative import GenerativeModel, Losses
+from src.models.generative import GenerativeModel, Losses, MakeOptimizer
 from src.models.schedules import Schedule
-
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
 class OneObjective(GenerativeModel):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import cos, pi
+from typing import TypedDict
 
 import numpy as np
 from torch.optim import Optimizer
@@ -11,6 +12,13 @@ from torch.optim import Optimizer
 from src.errors import InputError
 
 Schedule = Callable[[int], float]  # real images seen -> value
+
+
+class Rates(TypedDict, total=False):
+    """What may change in all families: ``lr``, a factor of what is configured, and ``beta2``."""
+
+    lr: Schedule
+    beta2: Schedule
 
 
 @dataclass(frozen=True)

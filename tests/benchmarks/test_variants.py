@@ -12,7 +12,7 @@ from benchmarks.variants import EQUAL, OTHER, UNCHANGED, Variant, generation, ra
 from src.configuration.build import build_model
 from src.datamodules.batches import InMemoryDataset
 from src.images import Labelled, to_float
-from src.models.gan.model import MakeOptimizer
+from src.models.generative import MakeOptimizer
 from tests.toys import Compose
 
 LEARNING = EQUAL | {name: OTHER[name] for name in ("finite differences", "no label matching")}

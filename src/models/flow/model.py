@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, TypedDict
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,16 +13,9 @@ from src.errors import InputError
 from src.images import Labelled
 from src.models.flow.ode import Guidance, Ode, Solver
 from src.models.flow.velocity import Velocity
-from src.models.generative import Losses
-from src.models.one_objective import MakeOptimizer, OneObjective
-from src.models.schedules import Schedule
-
-
-class Schedules(TypedDict, total=False):
-    """What may change in training: ``lr`` is a factor of what is configured, ``beta2`` is not."""
-
-    lr: Schedule
-    beta2: Schedule
+from src.models.generative import Losses, MakeOptimizer
+from src.models.one_objective import OneObjective
+from src.models.schedules import Rates
 
 
 class FlowMatching(OneObjective):
@@ -62,7 +55,7 @@ class FlowMatching(OneObjective):
         shift: float = 1.0,
         guidance: float = 1.0,
         guidance_interval: Sequence[float] = (0.0, 1.0),
-        schedules: Schedules | None = None,
+        schedules: Rates | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(

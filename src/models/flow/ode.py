@@ -55,11 +55,11 @@ class Ode(nn.Module):
 
     def guided(self, x: Tensor, t: float, *, labels: Tensor) -> Tensor:
         """The velocity of points x (N, C, H, W) at time ``t``."""
-        times = x.new_full((len(x),), t)
-        of_class = self.velocity(x, times, labels)
+        at = x.new_full((len(x),), t)
+        of_class = self.velocity(x, at, labels)
         if not self.guidance.acts(t):
             return of_class
-        of_any = self.velocity(x, times, torch.full_like(labels, self.any_class))
+        of_any = self.velocity(x, at, torch.full_like(labels, self.any_class))
         return torch.lerp(of_any, of_class, self.guidance.weight)
 
     def n_evaluations(self) -> int:

@@ -1,8 +1,8 @@
 """The conditional GAN: two networks that learn from each other, step by step."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,23 +16,18 @@ from src.models.gan.game import Augmentation, Game
 from src.models.gan.losses import AdversarialLoss
 from src.models.gan.penalties import Penalty, require_repeatable
 from src.models.gan.terms import Term, require_methods
-from src.models.generative import GenerativeModel, Losses
-from src.models.schedules import Schedule
+from src.models.generative import GenerativeModel, Losses, MakeOptimizer
+from src.models.schedules import Rates, Schedule
 from src.networks.facts import frozen, mixes_samples
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 
-
-class Schedules(TypedDict, total=False):
+class Schedules(Rates, total=False):
     """What may change in training.
 
-    ``lr``, ``gamma`` (of all penalties) and ``ema_halflife`` are factors of what is configured,
-    ``beta2`` replaces it.
+    Beside rates, ``gamma`` (of all penalties) and ``ema_halflife``, factors of what is configured.
     """
 
-    lr: Schedule
     gamma: Schedule
-    beta2: Schedule
     ema_halflife: Schedule
 
 

@@ -2,29 +2,23 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar, TypedDict
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from src.images import Labelled, to_uint8
-from src.models.generative import Losses
-from src.models.one_objective import MakeOptimizer, OneObjective
-from src.models.schedules import Schedule
+from src.models.generative import Losses, MakeOptimizer
+from src.models.one_objective import OneObjective
+from src.models.schedules import Rates, Schedule
 from src.models.vae.elbo import Bound, bits_per_dim, gaussian_nll, kl_to_standard_normal
 from src.networks.facts import evaluating
 
 
-class Schedules(TypedDict, total=False):
-    """What may change in training.
+class Schedules(Rates, total=False):
+    """What may change in training: beside rates, ``kl``, its weight in what is minimized."""
 
-    ``lr`` and ``kl``, the weight of the KL in what is minimized, are factors of what is configured,
-    ``beta2`` replaces it.
-    """
-
-    lr: Schedule
-    beta2: Schedule
     kl: Schedule
 
 
