@@ -1,11 +1,13 @@
 """Files that are on disk before anything relies on them."""
 
+import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_through(path: Path, content: bytes) -> None:
@@ -40,6 +42,14 @@ def alone_in(folder: Path, *, patience_s: float = 10.0) -> Iterator[None]:
         yield
     finally:
         lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to read and append, once no other process has it locked; a crash unlocks it."""
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
 
 
 def is_made(make: Callable[[], None]) -> bool:

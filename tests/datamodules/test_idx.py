@@ -1,4 +1,4 @@
-"""The idx format and the writing of files."""
+"""The idx format."""
 
 import struct
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.datamodules.idx import parse, read_idx, serialise, set_aside
+from src.datamodules.idx import parse, read_idx, serialise
 from src.errors import InputError
 
 
@@ -33,11 +33,3 @@ def test_a_cut_file_is_named(tmp_path: Path, length: int) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="absent is not a readable idx file"):
         read_idx(tmp_path / "absent")
-
-
-def test_set_aside_never_overwrites(tmp_path: Path) -> None:
-    for content in ("a", "b", "c"):
-        (tmp_path / "x").write_text(content)
-        set_aside(tmp_path / "x")
-    contents = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    assert contents == {"x.corrupt": "a", "x.corrupt.1": "b", "x.corrupt.2": "c"}

@@ -2,16 +2,20 @@
 
 import gzip
 import http.server
+import io
 import socket
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from src.datamodules import sources
-from src.datamodules.sources import Folder, Mirror, SourceError
+from src.datamodules.sources import Archive, Folder, Mirror, SourceError
 
 PAYLOAD = b"the file's content" * 100
 
@@ -111,3 +115,86 @@ def test_a_folder_gives_its_files_or_says_why_not(tmp_path: Path) -> None:
 def test_a_decompression_bomb_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "LARGEST_FILE", 10)
     assert sources.gunzip(gzip.compress(PAYLOAD)) == PAYLOAD[:10]
+
+
+FILES = {name: np.random.default_rng(0).bytes(1 << 18) for name in ("a.bin", "b.bin")}
+
+
+def archive() -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as file:
+        for name, content in FILES.items():
+            member = tarfile.TarInfo(f"folder/{name}")
+            member.size = len(content)
+            file.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+class Breaking(Handler):
+    """Serves an archive in parts, and breaks the first connection half way."""
+
+    content = archive()
+    ranges: ClassVar[list[str]] = []
+    knows_ranges = True
+
+    def do_GET(self) -> None:
+        asked = self.headers["Range"].removeprefix("bytes=").removesuffix("-")
+        self.ranges.append(asked)
+        start = int(asked) if self.knows_ranges else 0
+        if start == len(self.content):
+            self.send_error(416)
+            return
+        self.send_response(206 if self.knows_ranges else 200)
+        self.send_header("Content-Length", str(len(self.content) - start))
+        self.end_headers()
+        end = len(self.content) if len(self.ranges) > 1 else len(self.content) // 2
+        self.wfile.write(self.content[start:end])
+
+
+@pytest.fixture
+def breaking(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(Breaking, "ranges", [])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Breaking) as httpd:
+        threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}/all.tar.gz"
+        httpd.shutdown()
+
+
+@pytest.mark.parametrize("knows_ranges", [True, False])
+def test_an_archive_goes_on_where_its_connection_broke(
+    breaking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knows_ranges: bool
+) -> None:
+    monkeypatch.setattr(Breaking, "knows_ranges", knows_ranges)
+    half = len(Breaking.content) // 2
+    with pytest.raises(SourceError, match="the connection broke: start again"):
+        Archive(breaking, tmp_path)("a.bin")
+    assert [path.stat().st_size for path in tmp_path.iterdir()] == [half]
+    source = Archive(breaking, tmp_path)
+    assert {name: source(name) for name in FILES} == FILES
+    assert Breaking.ranges == ["0", str(half)]
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_an_archive_that_lacks_nothing_is_read(breaking: str, tmp_path: Path) -> None:
+    (tmp_path / "all.tar.gz.partial").write_bytes(Breaking.content)
+    assert Archive(breaking, tmp_path)("b.bin") == FILES["b.bin"]
+
+
+def test_a_page_in_an_archives_place_is_not_kept(
+    breaking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Breaking, "content", b"<html>")
+    monkeypatch.setattr(Breaking, "ranges", ["one"])
+    with pytest.raises(SourceError, match="could not be opened"):
+        Archive(breaking, tmp_path)("a.bin")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_an_archive_out_of_reach_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(SourceError, match="Connection refused"):
+        Archive("http://127.0.0.1:9/all.tar.gz", tmp_path)("a.bin")
+    assert [*tmp_path.iterdir()] == []
