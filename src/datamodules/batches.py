@@ -15,7 +15,10 @@ Batch = tuple[Tensor, Tensor]
 
 
 class InMemoryDataset(Dataset[Batch]):
-    """Labelled images in memory, indexed by whole batches, so that nothing is collated."""
+    """Labelled images in memory, indexed by whole batches, so that nothing is collated.
+
+    Indices from N to below 2 N mean the same N images, mirrored left to right.
+    """
 
     def __init__(self, data: Labelled) -> None:
         self.images, self.labels = data
@@ -31,7 +34,13 @@ class InMemoryDataset(Dataset[Batch]):
         rows = torch.tensor(indices)  # converted once, used twice
         # Without waiting for the GPU, where the images may be.
         rows = rows.to(self.labels.device, non_blocking=self.labels.is_cuda)
-        return self.images[rows], self.labels[rows]
+        mirrors = max(indices) >= len(self)
+        places = rows % len(self) if mirrors else rows
+        images = self.images[places]
+        if mirrors:
+            is_mirrored = (rows >= len(self)).view(-1, 1, 1, 1)
+            images = torch.where(is_mirrored, images.flip(3), images)
+        return images, self.labels[places]
 
 
 class ResumableSampler(DistributedSampler[int]):
@@ -39,20 +48,36 @@ class ResumableSampler(DistributedSampler[int]):
 
     Lightning leaves a DistributedSampler as it is and calls its ``set_epoch``. ``skip`` samples are
     left out at the start of the next iteration only; the length stays that of a whole epoch, from
-    which Lightning, counting the batches before the checkpoint too, finds the last batch.
+    which Lightning, counting the batches before the checkpoint too, finds the last batch. With
+    ``flip`` half of the images of an epoch come mirrored, which ``(seed, epoch)`` tells too.
     """
 
     def __init__(
-        self, dataset: InMemoryDataset, *, num_replicas: int, rank: int, seed: int, skip: int = 0
+        self,
+        dataset: InMemoryDataset,
+        *,
+        num_replicas: int,
+        rank: int,
+        seed: int,
+        skip: int = 0,
+        flip: bool = False,
     ) -> None:
         # Torch adds the epoch: shifted, the epochs of one seed are not those of the next.
         super().__init__(dataset, num_replicas, rank, shuffle=True, seed=seed << 20, drop_last=True)
-        self.skip = skip
+        self.skip, self.flip, self.n_images = skip, flip, len(dataset)
 
     @override
     def __iter__(self) -> Iterator[int]:
         skip, self.skip = self.skip, 0
-        return islice(super().__iter__(), skip, None)
+        indices = super().__iter__()
+        return islice(self.mirrored(indices) if self.flip else indices, skip, None)
+
+    def mirrored(self, indices: Iterator[int]) -> Iterator[int]:
+        """Add the number of images to the indices of those that come mirrored in this epoch."""
+        # Not the seed of the order, whose random numbers would then decide both.
+        generator = torch.Generator().manual_seed(self.seed + self.epoch + (1 << 19))
+        shifts = (self.n_images * torch.randint(2, (self.n_images,), generator=generator)).tolist()
+        return (index + shifts[index] for index in indices)
 
 
 class ResumableLoader(DataLoader[Batch]):

@@ -48,8 +48,9 @@ class CIFAR10(DataSet):
         "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
     }
 
-    def __init__(self, *, data_dir: str) -> None:
-        self.folder = Path(data_dir) / self.folder_name
+    def __init__(self, *, data_dir: str, flip: bool = True) -> None:
+        """``flip`` has training see half of the pictures mirrored, others in every epoch."""
+        self.folder, self.flip = Path(data_dir) / self.folder_name, flip
 
     @property
     @override

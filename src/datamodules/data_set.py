@@ -20,6 +20,7 @@ class DataSet:
 
     name: ClassVar[str]
     evaluation: ClassVar[type[Evaluation]] = ClassEvaluation  # how generated images are judged
+    flip: bool = False  # whether a picture's mirror image is as likely, so that training takes both
     channels: int
     n_classes: int
     size: int  # of a side in pixels, before any resizing

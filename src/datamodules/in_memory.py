@@ -108,6 +108,7 @@ class InMemoryDataModule(pl.LightningDataModule):
             rank=rank,
             seed=self.seed,
             skip=self.batches_done() * self.batch_size,
+            flip=self.dataset.flip,
         )
         train_set = InMemoryDataset(self.resident(self.parts["train"]))
         return ResumableLoader(train_set, sampler=sampler, drop_last=True, **self.options())

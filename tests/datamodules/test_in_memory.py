@@ -31,7 +31,7 @@ def numbered(count: int) -> Labelled:
 class Numbered(DataSet):
     name, channels, n_classes, size = "numbered", 1, 10, 4
 
-    def __init__(self, **says: int) -> None:
+    def __init__(self, **says: Any) -> None:
         self.__dict__.update(says)
         self.loads = 0
 
@@ -40,7 +40,7 @@ class Numbered(DataSet):
         return numbered(100), numbered(20)
 
 
-def module(says: dict[str, int] | None = None, **options: Any) -> InMemoryDataModule:
+def module(says: dict[str, Any] | None = None, **options: Any) -> InMemoryDataModule:
     return InMemoryDataModule(dataset=Numbered(**says or {}), **{**DEFAULTS, **options})
 
 
@@ -151,6 +151,51 @@ def test_skipping_leaves_out_the_start_of_one_iteration_only() -> None:
     assert len(sampler) == 10
     assert list(sampler) == whole[4:]
     assert list(sampler) == whole
+
+
+def one_sided(**says: Any) -> InMemoryDataModule:
+    """Pictures with their number in the left half, as training, validation and test images."""
+    data = build(says=says)
+    for part in (data.train_set, data.val_set, data.test_set):
+        part.images[..., 2:] = 255
+    return data
+
+
+def columns(data: InMemoryDataModule, epoch: int) -> list[tuple[int, int]]:
+    """The first and the last pixel of each training image in an epoch."""
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return [tuple(image[0, 0, [0, -1]].tolist()) for images, _ in loader for image in images]
+
+
+def test_about_half_of_an_epoch_comes_mirrored_and_none_unless_the_data_say_so() -> None:
+    plain, both = (columns(one_sided(flip=flip), epoch=2) for flip in (False, True))
+    assert all(last == 255 for _, last in plain)
+    is_mirrored = [first == 255 for first, _ in both]
+    assert 0.3 < sum(is_mirrored) / len(both) < 0.7
+    assert [min(pair) for pair in both] == [min(pair) for pair in plain]  # the order is the same
+
+
+def test_mirroring_is_a_function_of_seed_and_epoch() -> None:
+    torch.manual_seed(1)
+    reference = columns(one_sided(flip=True), epoch=2)
+    torch.manual_seed(2)
+    assert columns(one_sided(flip=True), epoch=2) == reference
+    turned = {min(pair): pair for pair in columns(one_sided(flip=True), epoch=3)}
+    assert any(turned.get(min(pair), pair) != pair for pair in reference)
+
+
+def test_two_devices_share_what_comes_mirrored() -> None:
+    datas = [on_device(one_sided(flip=True), rank, 2) for rank in (0, 1)]
+    shares = [pair for data in datas for pair in columns(data, epoch=0)]
+    alone = {min(pair): pair for pair in columns(one_sided(flip=True), epoch=0)}
+    assert all(alone.get(min(pair), pair) == pair for pair in shares)
+
+
+def test_evaluation_never_sees_a_mirror_image() -> None:
+    data = one_sided(flip=True)
+    for loader in (data.val_dataloader(), data.test_dataloader()):
+        assert all(int(image[0, 0, -1]) == 255 for images, _ in loader for image in images)
 
 
 def test_evaluation_loaders_are_complete_and_in_order() -> None:

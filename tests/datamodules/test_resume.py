@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.toys import NUMBERS_BATCHES, SaveAt, fit_numbers
+from tests.toys import NUMBERS_BATCHES, Numbers, SaveAt, fit_numbers
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -34,6 +34,20 @@ def test_a_resumed_run_sees_the_same_batches(
     whole = fit_numbers(SaveAt(path, hook, epoch, batch), workers=workers)
     assert len(whole) == 3 * NUMBERS_BATCHES
     assert fit_numbers(ckpt=path, workers=workers) == whole[epoch * NUMBERS_BATCHES + batch + 1 :]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_resumed_run_sees_the_same_mirror_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    # A picture of one pixel is its own mirror image: here the mirror image is its negative.
+    monkeypatch.setattr(Numbers, "flip", True)
+    monkeypatch.setattr(torch.Tensor, "flip", lambda images, _: 255 - images)
+    path = tmp_path / "saved.ckpt"
+    whole = fit_numbers(SaveAt(path, "on_train_batch_end", 1, 2), workers=workers)
+    assert fit_numbers(ckpt=path, workers=workers) == whole[NUMBERS_BATCHES + 3 :]
+    pixels = [pixel for _, _, batch in whole for pixel in batch]
+    assert 0.3 < sum(pixel > 0 for pixel in pixels) / len(pixels) < 0.7
 
 
 @pytest.mark.parametrize("batch", [0, 2, NUMBERS_BATCHES - 1])
