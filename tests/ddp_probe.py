@@ -16,7 +16,7 @@ class Probe(pl.Callback):
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
         self.seen: list[Tensor] = []
-        self.latents: list[Tensor] = []
+        self.streams: list[Tensor] = []  # of random numbers, where a step leaves them
         self.errors: list[float] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -34,23 +34,18 @@ class Probe(pl.Callback):
                     probe.errors.append(float(error))
 
         pl_module.manual_backward = MethodType(checked, pl_module)
-        drawn_for = getattr(pl_module, "generator", None) or pl_module.network
-        drawn_for.register_forward_pre_hook(self.note_latents)
-
-    def note_latents(self, network: Any, arguments: tuple[Tensor, Tensor]) -> None:
-        if network.training:
-            self.latents.append(arguments[0].clone())
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, gan: Any, outputs: Any, batch: Any, *_: Any
     ) -> None:
         self.seen.append(batch[0].clone())
+        self.streams.append(torch.get_rng_state())
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         torch.save(
             {
                 "seen": torch.cat(self.seen),
-                "latents": torch.cat(self.latents),
+                "streams": torch.stack(self.streams),
                 "errors": torch.tensor(self.errors),
                 "weights": dict(pl_module.state_dict()),
             },

@@ -157,13 +157,13 @@ def test_two_ranks_share_data_gradients_weights_and_one_folder(
 
 
 def assert_shared(run: Path, *, n: int) -> None:
-    """Each rank saw ``n`` images and latents of its own; gradients and weights are equal."""
+    """Each rank saw ``n`` images and random numbers of its own; gradients and weights are equal."""
     first, second = ranks(run)
     together = torch.cat([first["seen"], second["seen"]]).flatten(1)
     assert len(first["seen"]) == len(second["seen"]) == n
     assert len(torch.unique(together, dim=0)) == len(together)
-    latents = torch.cat([first["latents"], second["latents"]])
-    assert len(torch.unique(latents, dim=0)) == len(latents)
+    streams = torch.cat([first["streams"], second["streams"]])
+    assert len(torch.unique(streams, dim=0)) == len(streams)
     for rank in (first, second):
         assert len(rank["errors"]) > 100
         assert rank["errors"].max() < 1e-4

@@ -15,6 +15,8 @@ from src.models.schedules import Rates, Schedule
 from src.models.vae.elbo import Bound, bits_per_dim, gaussian_nll, kl_to_standard_normal
 from src.networks.facts import evaluating
 
+MEMORY = 0.99  # of the running variance, from batch to batch
+
 
 class Schedules(Rates, total=False):
     """What may change in training: beside rates, ``kl``, its weight in what is minimized."""
@@ -23,11 +25,18 @@ class Schedules(Rates, total=False):
 
 
 class Autoencoder(nn.Module):
-    """An encoder of images into normal latents, and the generator that decodes them."""
+    """An encoder of images into normal latents, and the generator that decodes them.
+
+    Pixels have one variance around the decoded ones: the batch's best in training, and afterwards
+    the running average of those, so that a bound does not depend on its batch.
+    """
+
+    running_variance: Tensor
 
     def __init__(self, encoder: nn.Module, generator: nn.Module) -> None:
         super().__init__()
         self.encoder, self.generator = encoder, generator
+        self.register_buffer("running_variance", torch.ones(()))
 
     @override
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Bound]:
@@ -35,8 +44,12 @@ class Autoencoder(nn.Module):
         mean, log_variance = self.encoder(images, labels).chunk(2, dim=1)
         latents = mean + (log_variance / 2).exp() * torch.randn_like(mean)
         decoded = self.generator(latents, labels)
-        bound = Bound(gaussian_nll(images, decoded), kl_to_standard_normal(mean, log_variance))
-        return decoded, bound
+        mse = (images - decoded).square().mean()
+        if self.training:
+            self.running_variance.lerp_(mse.detach(), 1 - MEMORY)
+        variance = mse if self.training else self.running_variance
+        reconstruction = gaussian_nll(mse, variance, images[0].numel())
+        return decoded, Bound(reconstruction, kl_to_standard_normal(mean, log_variance))
 
 
 class VAE(OneObjective):
