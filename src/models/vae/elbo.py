@@ -12,7 +12,7 @@ class Bound(NamedTuple):
     """The two parts of minus the ELBO, each a mean over images in nats."""
 
     reconstruction: Tensor  # -log p(x | z)
-    kl: Tensor  # from the posterior to the prior
+    kl: Tensor  # of the posterior from the prior
 
     @property
     def total(self) -> Tensor:
@@ -26,14 +26,6 @@ def gaussian_nll(mse: Tensor, variance: Tensor, n_dims: int) -> Tensor:
     variance that makes it most likely: D/2 (log(2 pi mse) + 1) (arXiv:2006.13202, eq. 5).
     """
     return n_dims / 2 * ((2 * pi * variance).log() + mse / variance)
-
-
-def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, exp(log_variance)) || N(0, 1)) of latents (N, Z), averaged over N.
-
-    Auto-encoding variational Bayes (arXiv:1312.6114, appendix B).
-    """
-    return (mean.square() + log_variance.exp() - log_variance - 1).sum(dim=1).mean() / 2
 
 
 def bits_per_dim(nats: Tensor, n_dims: int) -> Tensor:

@@ -11,21 +11,28 @@ from typing_extensions import override
 from src.images import Labelled, to_uint8
 from src.models.generative import Losses, MakeOptimizer
 from src.models.one_objective import OneObjective
-from src.models.schedules import Rates, Schedule
-from src.models.vae.elbo import Bound, bits_per_dim, gaussian_nll, kl_to_standard_normal
+from src.models.schedules import Rates
+from src.models.vae.elbo import Bound, bits_per_dim, gaussian_nll
+from src.models.vae.prior import ClassNormals
 from src.networks.facts import evaluating
 
 MEMORY = 0.99  # of the running variance, from batch to batch
 
 
-class Schedules(Rates, total=False):
-    """What may change in training: beside rates, ``kl``, its weight in what is minimized."""
+class Decoder(nn.Module):
+    """Maps standard normal noise (N, Z) and class indices (N,) to images: a prior, a generator."""
 
-    kl: Schedule
+    def __init__(self, prior: ClassNormals, generator: nn.Module) -> None:
+        super().__init__()
+        self.prior, self.generator = prior, generator
+
+    @override
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        return self.generator(self.prior(noise, labels), labels)
 
 
 class Autoencoder(nn.Module):
-    """An encoder of images into normal latents, and the generator that decodes them.
+    """An encoder of images into normal latents, and the decoder of latents and of noise.
 
     Pixels have one variance around the decoded ones: the batch's best in training, and afterwards
     the running average of those, so that a bound does not depend on its batch.
@@ -33,9 +40,9 @@ class Autoencoder(nn.Module):
 
     running_variance: Tensor
 
-    def __init__(self, encoder: nn.Module, generator: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, decoder: Decoder) -> None:
         super().__init__()
-        self.encoder, self.generator = encoder, generator
+        self.encoder, self.decoder = encoder, decoder
         self.register_buffer("running_variance", torch.ones(()))
 
     @override
@@ -43,13 +50,14 @@ class Autoencoder(nn.Module):
         """Return reconstructions (N, C, H, W) of images by random latents, and the ELBO's parts."""
         mean, log_variance = self.encoder(images, labels).chunk(2, dim=1)
         latents = mean + (log_variance / 2).exp() * torch.randn_like(mean)
-        decoded = self.generator(latents, labels)
+        decoded = self.decoder.generator(latents, labels)
         mse = (images - decoded).square().mean()
         if self.training:
+            self.decoder.prior.follow(mean, log_variance, labels)
             self.running_variance.lerp_(mse.detach(), 1 - MEMORY)
         variance = mse if self.training else self.running_variance
         reconstruction = gaussian_nll(mse, variance, images[0].numel())
-        return decoded, Bound(reconstruction, kl_to_standard_normal(mean, log_variance))
+        return decoded, Bound(reconstruction, self.decoder.prior.kl(mean, log_variance, labels))
 
 
 class VAE(OneObjective):
@@ -77,11 +85,11 @@ class VAE(OneObjective):
         n_classes: int,
         latent_dim: int,
         ema_halflife_images: float,
-        schedules: Schedules | None = None,
+        schedules: Rates | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(
-            Autoencoder(encoder, generator),
+            Autoencoder(encoder, Decoder(ClassNormals(n_classes, latent_dim), generator)),
             optimizer=optimizer,
             ema_halflife_images=ema_halflife_images,
             n_classes=n_classes,
@@ -93,8 +101,7 @@ class VAE(OneObjective):
     @override
     def objective(self, network: nn.Module, real: Labelled) -> tuple[Tensor, Losses]:
         _, bound = network(*real)
-        objective = bound.reconstruction + self.scheduled.get("kl", 1.0) * bound.kl
-        return objective, {
+        return bound.total, {
             "neg_elbo": bound.total,
             "reconstruction": bound.reconstruction,
             "kl": bound.kl,
@@ -104,8 +111,8 @@ class VAE(OneObjective):
     @property
     @override
     def sampler(self) -> nn.Module:
-        """The averaged generator, which decodes."""
-        return self.averaged.generator
+        """The averaged prior and generator, which decode noise."""
+        return self.averaged.decoder
 
     @property
     def averaged(self) -> Autoencoder:
@@ -117,4 +124,4 @@ class VAE(OneObjective):
         images, labels = (part.to(self.device) for part in real)
         with evaluating(self.averaged):
             means = self.averaged.encoder(images, labels).chunk(2, dim=1)[0]
-            return to_uint8(self.averaged.generator(means, labels)).cpu()
+            return to_uint8(self.averaged.decoder.generator(means, labels)).cpu()
