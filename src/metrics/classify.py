@@ -12,16 +12,26 @@ CHUNK = 1_000  # images at a time where nothing is trained
 
 
 def train_classifier(
-    data: Labelled, *, n_classes: int, epochs: int, seed: int, shift: int = 0, device: str = "cpu"
+    data: Labelled,
+    *,
+    n_classes: int,
+    epochs: int,
+    seed: int,
+    shift: int = 0,
+    flip: bool = False,
+    device: str = "cpu",
 ) -> Classifier:
     """Fit a fresh classifier to uint8 images, each moved by up to ``shift`` pixels.
+
+    With ``flip`` every other one is mirrored too, at random.
 
     AdamW under one cycle of the learning rate; on a CPU ``seed`` determines every weight, and the
     global random state is left as it was.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = Classifier(channels=data.images.shape[1], n_classes=n_classes).to(device)
+        _, channels, img_size, _ = data.images.shape
+        network = Classifier(channels=channels, n_classes=n_classes, img_size=img_size).to(device)
         network.to(memory_format=torch.channels_last)
         optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
         n_batches = max(1, len(data.labels) // BATCH)
@@ -32,7 +42,8 @@ def train_classifier(
         for _ in range(epochs):
             order = torch.randperm(len(labels)).to(device)
             for batch in order.split(BATCH)[:n_batches]:
-                logits = network(to_float(shifted(images[batch], shift)))
+                seen = shifted(images[batch], shift)
+                logits = network(to_float(flipped(seen) if flip else seen))
                 optimizer.zero_grad()
                 F.cross_entropy(logits, labels[batch]).backward()
                 optimizer.step()
@@ -43,6 +54,12 @@ def train_classifier(
 def shifted(images: Tensor, by: int) -> Tensor:
     """Each image moved by its own whole number of pixels; what enters is black."""
     return translated(images, by, fill=0) if by else images
+
+
+def flipped(images: Tensor) -> Tensor:
+    """Images (N, C, H, W), each mirrored from left to right or not, at random."""
+    mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+    return torch.where(mirrored, images.flip(3), images)
 
 
 @torch.inference_mode()

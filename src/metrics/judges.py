@@ -37,6 +37,7 @@ class Record:
     n_classes: int
     command: str
     trained_on: str = ""  # md5 of the training part, as ``md5_of_data`` gives it
+    img_size: int = 28
 
 
 class Opinion(NamedTuple):
@@ -170,7 +171,9 @@ def load_classifier(folder: Path, record: Record) -> Classifier:
             f"{path} has the sha256 {found[:12]}..., not {record.sha256[:12]}... as judges.json "
             "says: restore the file, or make both again with python run.py task=train_judge"
         )
-    network = Classifier(channels=record.channels, n_classes=record.n_classes)
+    network = Classifier(
+        channels=record.channels, n_classes=record.n_classes, img_size=record.img_size
+    )
     unpack(content, into=network)
     return network.eval().requires_grad_(False)
 

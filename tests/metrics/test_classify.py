@@ -7,6 +7,7 @@ from src.images import Labelled
 from src.metrics.classify import (
     accuracy,
     classification_accuracy_score,
+    flipped,
     predict,
     shifted,
     train_classifier,
@@ -17,8 +18,8 @@ from tests.toys import bars
 
 def halves(n: int) -> Labelled:
     """Bright at the top or at the bottom."""
-    labels = torch.arange(n) % 2
-    images = torch.randint(60, (n, 1, 28, 28), dtype=torch.uint8)
+    labels, random = torch.arange(n) % 2, torch.Generator().manual_seed(n)
+    images = torch.randint(60, (n, 1, 28, 28), dtype=torch.uint8, generator=random)
     images[labels == 0, :, :14] += 150
     images[labels == 1, :, 14:] += 150
     return Labelled(images, labels)
@@ -73,6 +74,15 @@ def test_shifts_move_whole_images_by_at_most_what_was_said() -> None:
     assert set(rows.tolist()) == set(columns.tolist()) == {2, 3, 4, 5, 6}
     assert torch.equal((moved[:, 1] == 100).nonzero()[:, 2], columns - 1)
     assert shifted(images, 0) is images
+
+
+def test_flips_mirror_whole_images_and_half_of_them() -> None:
+    torch.manual_seed(0)
+    images = torch.randint(256, (400, 3, 4, 5), dtype=torch.uint8)
+    found = flipped(images)
+    same, mirrored = ((found == each).flatten(1).all(1) for each in (images, images.flip(3)))
+    assert (same ^ mirrored).all()
+    assert 150 < int(mirrored.sum()) < 250
 
 
 def test_what_enters_from_outside_is_black() -> None:

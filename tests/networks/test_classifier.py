@@ -1,6 +1,8 @@
 """The classifier: its features have a unit, and it stays small."""
 
+import pytest
 import torch
+import torch.nn.functional as F
 
 from src.networks.classifier import Classifier
 
@@ -14,10 +16,29 @@ def test_features_have_mean_zero_and_variance_one_over_what_it_was_trained_on() 
     torch.testing.assert_close(features.var(0, correction=0), torch.ones(64), atol=1e-2, rtol=0)
 
 
-def test_it_is_small_and_reads_any_size() -> None:
-    network = Classifier(channels=3, n_classes=7).eval()
-    assert sum(weight.numel() for weight in network.parameters()) < 100_000
-    assert network(torch.randn(2, 3, 32, 32)).shape == (2, 7)
+@pytest.mark.parametrize(
+    ("channels", "img_size", "size", "least", "most"),
+    [
+        (1, 28, 28, 50_000, 100_000),
+        (1, 16, 28, 50_000, 100_000),
+        (3, 28, 32, 1_000_000, 1_500_000),
+        (1, 32, 32, 1_000_000, 1_500_000),
+        (3, 32, 32, 1_000_000, 1_500_000),
+        (3, 48, 64, 1_000_000, 1_500_000),
+        (3, 128, 64, 1_000_000, 1_500_000),
+    ],
+)
+def test_colours_and_larger_images_get_a_larger_network(
+    channels: int, img_size: int, size: int, least: int, most: int
+) -> None:
+    """Of at most 3 MB in float16, which sees images of its own size."""
+    network = Classifier(channels=channels, n_classes=7, img_size=img_size).eval()
+    assert network.size == size
+    assert least < sum(weight.numel() for weight in network.state_dict().values()) < most
+    images = torch.randn(2, channels, img_size, img_size)
+    assert network(images).shape == (2, 7)
+    resized = F.interpolate(images, size=size, mode="bilinear", antialias=True)
+    torch.testing.assert_close(network(images), network(resized))
 
 
 def test_when_judging_an_image_does_not_depend_on_its_batch() -> None:
