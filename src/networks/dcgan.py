@@ -1,6 +1,7 @@
-"""A small convolutional pair after DCGAN (arXiv:1511.06434): two strides of 2 in each network."""
+"""A small convolutional pair after DCGAN (arXiv:1511.06434): strides of 2, as many as widths."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -19,20 +20,21 @@ from src.networks.conditioning import (
     Projection,
     Unconditional,
 )
-from src.networks.layers import FromImages, MinibatchStd, ToImages, leaky, quarter
+from src.networks.layers import FromImages, MinibatchStd, ToImages, coarsest_side, leaky
 
 
 class Generator(nn.Module):
     """Maps latents (N, Z) and class indices (N,) to images (N, C, S, S) in [-1, 1].
 
-    ``widths`` are the channels at side S/4 and S/2, as in the discriminator. The class enters by
-    ``conditioning``: an embedding beside the latents (``concat``), or gains and biases by class in
-    place of those for all (``conditional_norm``). With ``norm="none"`` the gains and biases stay
-    and the normalization before them is left out. ``hidden`` nonlinear features of the latents
-    join them: with 0, the map of side S/4 is linear in the latents.
+    ``widths`` are the channels from the coarsest side to S/2, as in the discriminator: at S/4 and
+    S/2 where they are two. The class enters by ``conditioning``: an embedding beside the latents
+    (``concat``), or gains and biases by class in place of those for all (``conditional_norm``).
+    With ``norm="none"`` the gains and biases stay and the normalization before them is left out.
+    ``hidden`` nonlinear features of the latents join them: with 0, the coarsest map is linear in
+    the latents.
 
     Raises:
-        InputError: if ``img_size`` is no multiple of 4 or ``widths`` are not two.
+        InputError: if ``img_size`` cannot be halved as often as there are ``widths``.
     """
 
     def __init__(
@@ -48,8 +50,7 @@ class Generator(nn.Module):
         norm: Literal["batch", "none"] = "batch",
     ) -> None:
         super().__init__()
-        self.start = quarter(img_size)
-        coarse, fine = require_two(widths)  # channels at side S/4 and S/2
+        self.start = coarsest_side(img_size, widths)
         self.enter: nn.Module
         if conditioning == "concat":
             self.enter = Concatenation(n_classes=n_classes, width=n_classes)
@@ -63,20 +64,21 @@ class Generator(nn.Module):
             if hidden
             else Unconditional()
         )
-        self.project = nn.Linear(n_inputs + hidden, coarse * self.start**2, bias=False)
-        self.first_norm = make_norm(coarse, n_classes=norm_classes)
-        self.upsample = nn.ConvTranspose2d(
-            coarse, fine, kernel_size=4, stride=2, padding=1, bias=False
+        self.project = nn.Linear(n_inputs + hidden, widths[0] * self.start**2, bias=False)
+        self.first_norm = make_norm(widths[0], n_classes=norm_classes)
+        self.ups = nn.ModuleList(
+            Doubling(*pair, make_norm=make_norm, n_classes=norm_classes)
+            for pair in pairwise(widths)
         )
-        self.second_norm = make_norm(fine, n_classes=norm_classes)
-        self.to_images = ToImages(fine, channels, kernel_size=4, stride=2, padding=1)
+        self.to_images = ToImages(widths[-1], channels, kernel_size=4, stride=2, padding=1)
 
     @override
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         x = self.project(self.hidden(self.enter(latents, labels), labels))
-        x = x.unflatten(1, (self.start, self.start, -1))  # (N, S/4, S/4, coarse)
-        x = F.relu(self.first_norm(x.permute(0, 3, 1, 2), labels))  # (N, coarse, S/4, S/4)
-        x = F.relu(self.second_norm(self.upsample(x), labels))  # (N, fine, S/2, S/2)
+        x = x.unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)
+        x = F.relu(self.first_norm(x, labels))  # (N, widths[0], start, start)
+        for up in self.ups:
+            x = up(x, labels)
         return self.to_images(x).tanh()  # (N, C, S, S)
 
 
@@ -96,28 +98,35 @@ class NormalizedHidden(nn.Module):
         return torch.cat([x, F.relu(features)], dim=1)
 
 
-def require_two(widths: Sequence[int]) -> Sequence[int]:
-    """Return ``widths``, or raise InputError unless they are two."""
-    if len(widths) != 2:
-        raise InputError(
-            f"widths={list(widths)} is not allowed: type two numbers of channels, as in "
-            "widths=[64,32]"
+class Doubling(nn.Module):
+    """Maps x (N, C, H, W) and class indices (N,) to relu(norm(convolution(x))), (N, F, 2H, 2W)."""
+
+    def __init__(
+        self, n_inputs: int, n_channels: int, *, make_norm: type[Modulation], n_classes: int
+    ) -> None:
+        super().__init__()
+        self.convolve = nn.ConvTranspose2d(
+            n_inputs, n_channels, kernel_size=4, stride=2, padding=1, bias=False
         )
-    return widths
+        self.norm = make_norm(n_channels, n_classes=n_classes)
+
+    @override
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return F.relu(self.norm(self.convolve(x), labels))
 
 
 class Discriminator(nn.Module):
     """Maps images (N, C, S, S) in [-1, 1] and class indices (N,) to logits (N,).
 
-    ``widths`` are the channels at side S/4 and S/2; the second decides what a step costs.
-    The class enters by ``head``: as a map beside the image (``concat``), by projection, or, for
-    ``auxiliary``, not at all: a classifier beside the head tells it (AC-GAN, arXiv:1610.09585).
-    The convolutions see 8 x 8 pixels; ``hidden`` features of the whole image join theirs: with 0,
-    a logit is a sum over such patches.
+    ``widths`` are the channels from the coarsest side to S/2, one for each stride of 2; the last
+    decides what a step costs. The class enters by ``head``: as a map beside the image
+    (``concat``), by projection, or, for ``auxiliary``, not at all: a classifier beside the head
+    tells it (AC-GAN, arXiv:1610.09585). Two convolutions see 8 x 8 pixels, three 16 x 16;
+    ``hidden`` features of the whole image join theirs: with 0, a logit is a sum over such patches.
 
     Raises:
-        InputError: if ``img_size`` is no multiple of 4, ``widths`` are not two, or ``auxiliary``
-            has one class only.
+        InputError: if ``img_size`` cannot be halved as often as there are ``widths``, or
+            ``auxiliary`` has one class only.
     """
 
     def __init__(
@@ -138,20 +147,20 @@ class Discriminator(nn.Module):
                 "model.discriminator.head=auxiliary tells classes apart, and there is only one: "
                 "type model.discriminator.head=projection"
             )
-        coarse, fine = require_two(widths)  # channels at side S/4 and S/2
+        n_positions = coarsest_side(img_size, widths) ** 2
         self.enter: nn.Module
         if head == "concat":
             self.enter, n_inputs = LabelMap(n_classes=n_classes, img_size=img_size), channels + 1
         else:
             self.enter, n_inputs = Unconditional(), channels
-        self.from_images = FromImages(n_inputs, fine, kernel_size=4, stride=2, padding=1)
-        self.downsample = nn.Conv2d(fine, coarse, kernel_size=3, stride=2, padding=1)
+        self.from_images = FromImages(n_inputs, widths[-1], kernel_size=4, stride=2, padding=1)
+        self.downs = strides(widths)
         self.compare: nn.Module
         if minibatch_std:
-            self.compare, n_channels = MinibatchStd(), coarse + 1
+            self.compare, n_channels = MinibatchStd(), widths[0] + 1
         else:
-            self.compare, n_channels = nn.Identity(), coarse
-        n_features = n_channels * quarter(img_size) ** 2
+            self.compare, n_channels = nn.Identity(), widths[0]
+        n_features = n_channels * n_positions
         self.hidden = Hidden(n_features, hidden) if hidden else nn.Identity()
         n_features += hidden
         projects = head == "projection"
@@ -166,8 +175,9 @@ class Discriminator(nn.Module):
 
     def features(self, images: Tensor, labels: Tensor) -> Tensor:
         """Map images (N, C, S, S) and class indices (N,) to what the head reads, (N, F)."""
-        x = leaky(self.from_images(self.enter(images, labels)))  # (N, fine, S/2, S/2)
-        x = leaky(self.downsample(x))  # (N, coarse, S/4, S/4)
+        x = leaky(self.from_images(self.enter(images, labels)))  # (N, widths[-1], S/2, S/2)
+        for down in self.downs:
+            x = leaky(down(x))
         return self.hidden(self.compare(x).flatten(1))
 
     def classify(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,6 +195,13 @@ class Discriminator(nn.Module):
                 "model.discriminator.head=projection or auxiliary, or model/terms=none"
             )
         return self.head(features, labels), self.classifier(features)
+
+
+def strides(widths: Sequence[int]) -> nn.ModuleList:
+    """Convolutions from the channels of the finest side to those of the coarsest, halving each."""
+    return nn.ModuleList(
+        nn.Conv2d(*pair, kernel_size=3, stride=2, padding=1) for pair in pairwise(reversed(widths))
+    )
 
 
 class Hidden(nn.Linear):

@@ -3,12 +3,17 @@
 Features stay channels-last, in which the CPU's other convolutions are fastest.
 """
 
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
 from src.errors import InputError
+
+ImageStride = Literal[1, 2, 4]  # of the layer at the images
 
 
 def leaky(x: Tensor) -> Tensor:
@@ -79,11 +84,42 @@ class MinibatchStd(nn.Module):
         return torch.cat([x, spread.expand(len(x), 1, *x.shape[2:])], dim=1)
 
 
-def quarter(img_size: int) -> int:
-    """The side after two strides."""
-    if img_size % 4:
+class ImageLayer(NamedTuple):
+    """Shape of the convolution between images and the layer next to them."""
+
+    kernel_size: int
+    stride: int
+    padding: int
+
+    @classmethod
+    def of(cls, stride: int) -> Self:
+        """Shape for a ``stride``: kernels of 1 x 1, or twice the stride, so that they overlap."""
+        return cls(2 * stride if stride > 1 else 1, stride, stride // 2)
+
+
+def coarsest_side(img_size: int, widths: Sequence[int], *, image_stride: ImageStride = 2) -> int:
+    """The side at the first of ``widths``, which is halved from each to the one before.
+
+    At the last it is ``img_size`` / ``image_stride``.
+
+    Raises:
+        InputError: unless ``widths`` are numbers of channels, and the side can be halved so often.
+    """
+    if not widths or min(widths) < 1:
         raise InputError(
-            f"model.img_size={img_size} is no multiple of 4, as two strides of 2 need: "
-            "type model.img_size=28 with images of that size"
+            f"widths={list(widths)} is not allowed: type numbers of channels, one for each halving "
+            "of the side, as in widths=[64,32]"
         )
-    return img_size // 4
+
+    def factor(n_widths: int) -> int:
+        return image_stride * 2 ** (n_widths - 1)
+
+    multiple = factor(len(widths))
+    if img_size % multiple:
+        allowed = [str(n) for n in range(1, len(widths)) if img_size % factor(n) == 0]
+        fewer = f"{' or '.join(allowed)} of them, or " if allowed else ""
+        raise InputError(
+            f"model.img_size={img_size} is no multiple of {multiple}, as {len(widths)} widths "
+            f"{list(widths)} need: type {fewer}model.img_size={-(-img_size // multiple) * multiple}"
+        )
+    return img_size // multiple

@@ -1,12 +1,18 @@
 """A residual pair without normalization, after R3GAN (arXiv:2501.05441).
 
-Unlike R3GAN, it enlarges bilinearly, and with fewer than three stages has a strided layer at the
-images.
+As there: blocks of 1 x 1, grouped 3 x 3 and 1 x 1 convolutions that widen, mix and narrow; leaky
+ReLUs with biases, and biases nowhere else in a stage; weights of the published variance, which
+falls with the number of blocks, and the last of each block 0; sides halved and doubled by the
+filter [1, 3, 3, 1], and 1 x 1 convolutions where the width changes; a learned basis times a linear
+map of the latents at first, a depthwise convolution in the end; images without tanh.
+
+Not as there: a strided layer at the images, unless ``image_stride`` is 1; doubling repeats the
+pixels at the edge; the images have a bias; class embeddings are as wide as there are classes, and
+the discriminator adds a linear logit to the class's projection of its features.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +20,15 @@ from typing_extensions import override
 
 from src.errors import InputError
 from src.networks.conditioning import Concatenation, Projection
-from src.networks.layers import FromImages, Pointwise, ToImages, leaky, quarter
+from src.networks.layers import (
+    FromImages,
+    ImageLayer,
+    ImageStride,
+    Pointwise,
+    ToImages,
+    coarsest_side,
+    leaky,
+)
 
 LEAKY_GAIN = (2 / (1 + 0.2**2)) ** 0.5  # keeps the variance through a leaky ReLU of slope 0.2
 
@@ -46,16 +60,22 @@ class ResidualBlock(nn.Module):
 
 
 def up(fan_in: int, fan_out: int) -> nn.Sequential:
-    """Layers that change the width, where positions are few, then double the side bilinearly."""
+    """Layers that change the width, where positions are few, then double the side bilinearly.
+
+    That is the filter [1, 3, 3, 1] / 4 on each axis between pixels set apart.
+    """
     return nn.Sequential(
         change_width(fan_in, fan_out), nn.Upsample(scale_factor=2, mode="bilinear")
     )
 
 
 def down(fan_in: int, fan_out: int) -> nn.Sequential:
-    """Layers that halve the side, filtered by [1, 2, 1] / 4 on each axis, then change the width."""
-    # [1, 2, 1] is [1, 1] twice: two average pools, which are faster than a resize.
-    pools = nn.AvgPool2d(2, stride=1, padding=1), nn.AvgPool2d(2)
+    """Layers that halve the side, filtered by [1, 3, 3, 1] / 8 on each axis, then change the width.
+
+    Around the image are zeros.
+    """
+    # [1, 3, 3, 1] is [1, 1] three times.
+    pools = nn.AvgPool2d(2, stride=1, padding=1), nn.AvgPool2d(2, stride=1), nn.AvgPool2d(2)
     return nn.Sequential(*pools, change_width(fan_in, fan_out))
 
 
@@ -76,10 +96,10 @@ def make_stages(
     Raises:
         InputError: naming the argument that does not fit the others.
     """
-    if len(widths) != len(blocks) or not 1 <= len(widths) <= 3:
+    if len(widths) != len(blocks):
         raise InputError(
-            f"widths={list(widths)} and blocks={list(blocks)} are not two lists of one length "
-            "between 1 and 3: type widths=[64,24] and blocks=[1,1]"
+            f"widths={list(widths)} and blocks={list(blocks)} are not of one length: type "
+            f"blocks=[{','.join('1' for _ in widths)}] for one residual block at each width"
         )
     for width in widths:
         if expansion * width % group_width:
@@ -94,29 +114,15 @@ def make_stages(
     ]
 
 
-class ImageLayer(NamedTuple):
-    """Shape of the convolution between images and the stage next to them."""
-
-    kernel_size: int
-    stride: int
-    padding: int
-
-    @classmethod
-    def after(cls, n_stages: int) -> Self:
-        """Shape where there are 1, 2 or 3 stages: strides of 4, 2 or 1 lead to the full side."""
-        stride = 4 // 2 ** (n_stages - 1)
-        return cls(2 * stride if stride > 1 else 1, stride, stride // 2)
-
-
 class Generator(nn.Module):
     """Maps latents (N, Z) and class indices (N,) to images (N, C, S, S), unbounded around [-1, 1].
 
-    ``widths`` are those of the stages of side S/4, S/2 and S, each of ``blocks`` residual blocks.
-    With fewer than three, a cheaper strided layer reaches the images.
+    ``widths`` are those of the stages from the coarsest side up, each of ``blocks`` residual
+    blocks. The finest has side S / ``image_stride``: 1 is R3GAN's, 2 and 4 are cheaper.
 
     Raises:
-        InputError: if ``img_size`` is no multiple of 4, or ``widths``, ``blocks`` and
-            ``group_width`` do not fit together.
+        InputError: if ``img_size`` cannot be halved as often as ``widths`` and ``image_stride``
+            need, or ``widths``, ``blocks`` and ``group_width`` do not fit together.
     """
 
     def __init__(
@@ -130,16 +136,18 @@ class Generator(nn.Module):
         blocks: Sequence[int] = (1, 1),
         expansion: int = 2,
         group_width: int = 16,
+        image_stride: ImageStride = 2,
     ) -> None:
         super().__init__()
+        start = coarsest_side(img_size, widths, image_stride=image_stride)
         stages = make_stages(widths, blocks, expansion=expansion, group_width=group_width)
-        start, n_inputs = quarter(img_size), latent_dim + n_classes
+        n_inputs = latent_dim + n_classes
         self.enter = Concatenation(n_classes=n_classes, width=n_classes)
         self.project = nn.Linear(n_inputs, widths[0], bias=False)
         self.basis = nn.Parameter(torch.randn(start, start, widths[0]))
         self.ups = nn.ModuleList([nn.Identity(), *(up(*pair) for pair in pairwise(widths))])
         self.stages = nn.ModuleList(stages)
-        shape = ImageLayer.after(len(widths))
+        shape = ImageLayer.of(image_stride)
         self.to_images = ToImages(widths[-1], channels, *shape)
         scale_weights(self.project, fan_in=n_inputs)
         patches = (shape.kernel_size / shape.stride) ** 2  # kernels that overlap in each pixel
@@ -148,7 +156,7 @@ class Generator(nn.Module):
     @override
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         scales = self.project(self.enter(latents, labels))  # (N, W)
-        x = (scales[:, None, None] * self.basis).permute(0, 3, 1, 2)  # (N, W, S/4, S/4)
+        x = (scales[:, None, None] * self.basis).permute(0, 3, 1, 2)  # (N, W, start, start)
         for enlarge, stage in zip(self.ups, self.stages, strict=True):
             x = stage(enlarge(x))
         return self.to_images(x)  # (N, C, S, S)
@@ -170,11 +178,12 @@ class Discriminator(nn.Module):
         blocks: Sequence[int] = (1, 1),
         expansion: int = 2,
         group_width: int = 16,
+        image_stride: ImageStride = 2,
     ) -> None:
         super().__init__()
+        start = coarsest_side(img_size, widths, image_stride=image_stride)
         stages = make_stages(widths, blocks, expansion=expansion, group_width=group_width)
-        start = quarter(img_size)
-        shape = ImageLayer.after(len(widths))
+        shape = ImageLayer.of(image_stride)
         self.from_images = FromImages(channels, widths[-1], *shape, bias=False)
         self.stages = nn.ModuleList(reversed(stages))
         self.downs = nn.ModuleList(
@@ -192,6 +201,6 @@ class Discriminator(nn.Module):
         """Return the logits (N,), and logits (N, K) of the classes, the projection's own."""
         x = self.from_images(images)
         for stage, shrink in zip(self.stages, self.downs, strict=True):
-            x = shrink(stage(x))  # (N, W, S/4, S/4) in the end
+            x = shrink(stage(x))  # (N, W, start, start) in the end
         features = (x * self.basis).sum(dim=(2, 3))  # (N, W): a depthwise convolution
         return self.head.classify(features, labels)

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from src.errors import InputError
 from src.networks.conditioning import ClassEmbedding
+from src.networks.layers import coarsest_side
 
 PATCH = 2  # pixels along a side that the first layer turns into channels
 FREQUENCIES = 16  # of the cosines that tell the time
@@ -124,8 +125,4 @@ def require_halves(img_size: int, widths: Sequence[int], blocks: Sequence[int]) 
             f"widths={list(widths)} and blocks={list(blocks)} are not two lists of one length and "
             "of positive numbers: type widths=[32,64] and blocks=[1,2]"
         )
-    if img_size % (halves := PATCH ** len(widths)):
-        raise InputError(
-            f"model.img_size={img_size} is no multiple of {halves}, as {len(widths)} widths need: "
-            f"type model.img_size={(img_size // halves + 1) * halves}, or fewer widths"
-        )
+    coarsest_side(img_size, widths)

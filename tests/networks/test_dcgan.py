@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from src.errors import InputError
+from src.networks.conditioning import Modulation
 from src.networks.dcgan import Discriminator, Generator
 from src.networks.facts import mixes_samples
 from src.networks.layers import MinibatchStd
@@ -27,7 +28,8 @@ def make_generator(**options: Any) -> Generator:
     defaults = {"n_classes": K, "latent_dim": Z, "channels": 1, "img_size": 28}
     defaults |= {"widths": (96, 32), "hidden": 8}
     generator = Generator(**defaults | options).eval()
-    for weight in (*generator.first_norm.parameters(), *generator.second_norm.parameters()):
+    norms = [part for part in generator.modules() if isinstance(part, Modulation)]
+    for weight in nn.ModuleList(norms).parameters():
         weight.data += torch.rand_like(weight)
     return generator
 
@@ -137,9 +139,36 @@ def test_classifying_gives_the_same_logits_and_one_for_each_class(head: str) -> 
     assert class_logits.shape == (3, K)
 
 
+@pytest.mark.parametrize(
+    ("img_size", "n_widths", "start"), [(28, 1, 14), (28, 2, 7), (32, 3, 4), (64, 4, 4)]
+)
+def test_the_number_of_widths_chooses_the_strides(img_size: int, n_widths: int, start: int) -> None:
+    widths = [24, 16, 12, 8][-n_widths:]
+    generator = make_generator(img_size=img_size, widths=widths)
+    discriminator = make_discriminator(img_size=img_size, widths=widths)
+    images = generator(torch.randn(6, Z), torch.arange(6))
+    assert images.shape == (6, 1, img_size, img_size)
+    assert generator.project.out_features == widths[0] * start**2
+    assert discriminator.hidden.in_features == widths[0] * start**2
+    assert discriminator(images, torch.arange(6)).shape == (6,)
+
+
+@pytest.mark.parametrize(("n_widths", "patch"), [(1, 4), (2, 8), (3, 16)])
+def test_without_hidden_features_a_logit_is_a_sum_over_patches(n_widths: int, patch: int) -> None:
+    """Two pixels act together only where one patch holds both."""
+    options = {"img_size": 32, "widths": [8] * n_widths, "hidden": 0}
+    discriminator = make_discriminator(**options).double()
+    row, (x, y) = 15, (7, 7 + patch)  # as far apart as no patch reaches
+    for far, expected in ((y, False), (y - patch + 1, True)):
+        images = torch.zeros(4, 1, 32, 32, dtype=torch.float64)
+        images[1:3, :, row, x], images[2:, :, row, far] = 9, 9
+        none, first, both, second = discriminator(images, torch.zeros(4).long())
+        assert ((both - first - second + none).abs() > 1e-12).item() is expected
+
+
 @pytest.mark.parametrize("make", [make_generator, make_discriminator])
-def test_widths_are_two(make: Any) -> None:
-    with pytest.raises(InputError, match=r"^widths=\[1, 2, 3\] is not allowed: type two numbers"):
+def test_more_widths_than_halvings_are_refused(make: Any) -> None:
+    with pytest.raises(InputError, match=r"img_size=28 is no multiple of 8.* type 1 or 2 of them"):
         make(widths=[1, 2, 3])
 
 

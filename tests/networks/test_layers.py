@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.errors import InputError
-from src.networks.layers import FromImages, Pointwise, ToImages, quarter
+from src.networks.layers import FromImages, ImageStride, Pointwise, ToImages, coarsest_side
+from tests.toys import assert_says
 
 
 def derivatives(function: Callable[[Tensor], Tensor], x: Tensor, *weights: Tensor) -> list[Tensor]:
@@ -58,7 +59,34 @@ def test_pointwise_is_a_convolution_of_one_pixel() -> None:
     )
 
 
-def test_a_side_that_cannot_be_halved_twice_is_refused() -> None:
-    assert [quarter(28), quarter(32)] == [7, 8]
-    with pytest.raises(InputError, match=r"type model\.img_size=28"):
-        quarter(30)
+def test_every_width_halves_the_side() -> None:
+    assert [coarsest_side(28, [8] * n) for n in (1, 2)] == [14, 7]
+    assert [coarsest_side(32, [8] * n) for n in (1, 2, 3)] == [16, 8, 4]
+    assert [coarsest_side(64, [8] * n) for n in (2, 3, 4)] == [16, 8, 4]
+    assert coarsest_side(28, [8, 8, 8], image_stride=1) == 7
+
+
+@pytest.mark.parametrize(
+    ("img_size", "n_widths", "image_stride", "instead"),
+    [
+        (28, 3, 2, "type 1 or 2 of them, or model.img_size=32"),
+        (28, 4, 2, "type 1 or 2 of them, or model.img_size=32"),
+        (28, 4, 1, "type 1 or 2 or 3 of them, or model.img_size=32"),
+        (64, 7, 2, "type 1 or 2 or 3 or 4 or 5 or 6 of them, or model.img_size=128"),
+        (30, 2, 2, "type 1 of them, or model.img_size=32"),
+        (27, 1, 2, "type model.img_size=28"),
+        (30, 1, 4, "type model.img_size=32"),
+    ],
+)
+def test_a_side_that_cannot_be_halved_so_often_is_refused_with_the_numbers_that_can_be(
+    img_size: int, n_widths: int, image_stride: ImageStride, instead: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        coarsest_side(img_size, [8] * n_widths, image_stride=image_stride)
+    assert_says(caught.value, f"model.img_size={img_size} is no multiple of", instead)
+
+
+@pytest.mark.parametrize("widths", [[], [8, 0], [-8]])
+def test_widths_are_at_least_one_positive_number(widths: list[int]) -> None:
+    with pytest.raises(InputError, match=r"is not allowed: type numbers of channels"):
+        coarsest_side(32, widths)

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from src.errors import InputError
 from src.networks.facts import mixes_samples
-from src.networks.resnet import Discriminator, Generator, ResidualBlock, down
+from src.networks.resnet import Discriminator, Generator, ResidualBlock, down, up
 from tests.networks.slopes import influences, slopes
 
 K, Z = 10, 100
 STAGES = [
-    {"widths": [16], "blocks": [2]},
+    {"widths": [16], "blocks": [2], "image_stride": 4},
     {"widths": [24, 16], "blocks": [1, 1]},
-    {"widths": [24, 16, 8], "blocks": [1, 0, 1]},
+    {"widths": [24, 16, 8], "blocks": [1, 0, 1], "image_stride": 1},
 ]
 
 
@@ -61,6 +61,23 @@ def test_shapes(stages: dict[str, Any], channels: int, img_size: int) -> None:
     assert discriminator(images, torch.arange(4)).shape == (4,)
 
 
+@pytest.mark.parametrize(
+    ("img_size", "n_widths", "image_stride", "start"),
+    [(28, 2, 2, 7), (28, 3, 1, 7), (32, 3, 2, 4), (32, 4, 1, 4), (64, 4, 2, 4), (64, 3, 4, 4)],
+)
+def test_widths_and_the_layer_at_the_images_choose_the_strides(
+    img_size: int, n_widths: int, image_stride: int, start: int
+) -> None:
+    generator, discriminator = pair(
+        img_size=img_size, widths=[8] * n_widths, blocks=[1] * n_widths, image_stride=image_stride
+    )
+    assert generator.basis.shape == (start, start, 8)
+    assert discriminator.basis.shape == (8, start, start)
+    images = generator(torch.randn(4, Z), torch.arange(4))
+    assert images.shape == (4, 1, img_size, img_size)
+    assert discriminator(images, torch.arange(4)).shape == (4,)
+
+
 def test_stages_start_as_the_identity() -> None:
     for network in pair(blocks=[2, 1]):
         for stage in network.stages:
@@ -95,15 +112,18 @@ def test_images_and_features_start_at_the_latents_scale() -> None:
         assert 0.3 < images.std().item() < 1.5
 
 
-def test_downsampling_filters_by_1_2_1() -> None:
-    x = torch.randn(2, 3, 8, 8)
-    taps = torch.tensor([1.0, 2.0, 1.0]) / 4
-    kernel = (taps[:, None] * taps).expand(3, 1, 3, 3)
+def test_resampling_filters_by_1_3_3_1() -> None:
+    """Away from the edges, doubling is the transpose of halving, times 4."""
+    x, taps = torch.randn(2, 3, 8, 8), torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    kernel = (taps[:, None] * taps).expand(3, 1, 4, 4)
     torch.testing.assert_close(down(3, 3)(x), F.conv2d(x, kernel, stride=2, padding=1, groups=3))
+    doubled = F.conv_transpose2d(x, 4 * kernel, stride=2, padding=1, groups=3)
+    inside = slice(1, -1)
+    torch.testing.assert_close(up(3, 3)(x)[..., inside, inside], doubled[..., inside, inside])
 
 
 def test_the_head_is_a_depthwise_convolution() -> None:
-    discriminator = pair(widths=[16], blocks=[0])[1]
+    discriminator = pair(widths=[16], blocks=[0], image_stride=4)[1]
     images, labels = torch.randn(2, 1, 28, 28), torch.tensor([4, 1])
     x = F.conv2d(images, discriminator.from_images.weight, stride=4, padding=2)
     features = F.conv2d(x, discriminator.basis[:, None], groups=16).flatten(1)
@@ -141,11 +161,13 @@ def test_one_class_is_unconditional() -> None:
 def test_arguments_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match=r"type group_width=24"):
         pair(widths=[12], blocks=[1])
-    with pytest.raises(InputError, match=r"type widths=\[64,24\] and blocks=\[1,1\]"):
+    with pytest.raises(InputError, match=r"not of one length: type blocks=\[1,1\]"):
         pair(widths=[64, 32], blocks=[1])
-    with pytest.raises(InputError, match=r"type widths=\[64,24\] and blocks=\[1,1\]"):
+    with pytest.raises(InputError, match=r"type 1 or 2 of them, or model\.img_size=32"):
         pair(widths=[8] * 4, blocks=[1] * 4)
-    with pytest.raises(InputError, match=r"type model\.img_size=28"):
+    with pytest.raises(InputError, match=r"type 1 or 2 or 3 of them, or model\.img_size=32"):
+        pair(widths=[8] * 4, blocks=[1] * 4, image_stride=1)
+    with pytest.raises(InputError, match=r"type 1 of them, or model\.img_size=32"):
         pair(img_size=30)
 
 
