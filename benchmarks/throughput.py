@@ -224,7 +224,11 @@ def with_torchs_layers(step: Step) -> Step:
 
 
 def usual_loader(cfg: DictConfig, datamodule: Any) -> Batches | None:
-    usual = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
+    size = cfg.model.img_size
+    resize = [] if size == datamodule.dataset.size else [transforms.Resize(size)]
+    usual = transforms.Compose(
+        [*resize, transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))]
+    )
     dataset = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}.get(
         datamodule.dataset.name
     )
