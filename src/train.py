@@ -21,7 +21,7 @@ from rich.table import Table
 from src.callbacks.losses import DivergenceError, LossRecord
 from src.callbacks.quality import Quality, beside_real
 from src.configuration.build import build_datamodule, build_model, build_trainer
-from src.configuration.check import find_family
+from src.configuration.check import sampling_options
 from src.configuration.container import plain, tree
 from src.configuration.prepare import options_as_typed, show_config
 from src.configuration.threads import doubt
@@ -168,7 +168,7 @@ def checkpoint_to_continue(cfg: DictConfig) -> tuple[Path | None, Done | None]:
         path = find_checkpoint(cfg.ckpt, logs=Path(cfg.work_dir) / "logs")
     checkpoint = load_checkpoint(path)
     model = plain(cfg)["model"]
-    require_same_model(checkpoint, model, path=path, sampling=find_family(model).sampling)
+    require_same_model(checkpoint, model, path=path, sampling=sampling_options(model))
     require_same_batches(checkpoint, cfg, path=path)
     return path, done_before(checkpoint)
 

@@ -94,6 +94,19 @@ def find_family(model: Node) -> type[GenerativeModel]:
     return found
 
 
+def sampling_options(model: Node) -> list[str]:
+    """What may change of a model after training: its own options, and PART.OPTION of its parts.
+
+    The class of a part, such as a generator, may list options in ``sampling`` as a family does.
+    """
+    options = [*find_family(model).sampling]
+    for name, node in model.items():
+        if isinstance(node, Mapping) and "_target_" in node:
+            part = locate(node["_target_"], path=f"model.{name}")
+            options += [f"{name}.{option}" for option in getattr(part, "sampling", ())]
+    return options
+
+
 def as_node(hint: Any) -> Any:
     """The type of what YAML holds where a model takes ``hint``: nodes stand for objects."""
     for option in (hint, *get_args(hint)):

@@ -22,6 +22,7 @@ from src.configuration.check import (
     check_saved_model,
     check_value,
     find_family,
+    sampling_options,
 )
 from src.configuration.command_line import translate
 from src.configuration.container import plain, tree
@@ -29,7 +30,7 @@ from src.configuration.guesses import CONFIGS
 from src.configuration.threads import use_threads
 from src.configuration.trust import OF_RUNS, require_known_targets, require_literal, targets
 from src.errors import InputError
-from src.runs.checkpoints import package_of
+from src.runs.checkpoints import package_of, without
 
 
 def compose_in(folder: Path, *arguments: str) -> DictConfig:
@@ -122,7 +123,8 @@ def trained_model(cfg: DictConfig, saved: dict[str, Any], *, path: Path) -> dict
     composed = plain(cfg)["model"]
     find_family(composed)
     check_saved_model(saved, trusted=[*targets(composed)])
-    changeable, model = find_family(saved).sampling, dict(saved)
+    changeable, model = sampling_options(saved), dict(saved)
+    fixed, typed = without(saved, changeable), without(composed, changeable)
     for option in options_as_typed():
         group, _, rest = option.lstrip("+~").partition("=")[0].replace("/", ".").partition(".")
         if group != "model":
@@ -133,13 +135,20 @@ def trained_model(cfg: DictConfig, saved: dict[str, Any], *, path: Path) -> dict
                 f"ckpt={path} was trained as {saved['_target_']}, not as {composed['_target_']}: "
                 f"leave {option} out, or name another checkpoint"
             )
-        if name and name not in changeable and composed.get(name) != saved.get(name):
+        if changed := [each for each in changeable if f"{rest}.".startswith(f"{each}.")]:
+            take(changed[0], model, source=composed)
+        elif name and typed.get(name) != fixed.get(name):
             choices = "".join(f", or type model.{each}=VALUE" for each in changeable)
             raise InputError(f"{option} changes nothing in a trained model: leave it out{choices}")
-        if name in changeable:
-            model[name] = composed.get(name)
     check_model(model)
     return model
+
+
+def take(option: str, model: dict[str, Any], *, source: dict[str, Any]) -> None:
+    """Give ``model`` an option of ``source``, such as guidance or generator.truncation."""
+    part, _, name = option.partition(".")
+    value = source.get(part)
+    model[part] = model[part] | {name: (value or {}).get(name)} if name else value
 
 
 def require_known_record(cfg: DictConfig, node: Any) -> None:

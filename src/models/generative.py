@@ -39,7 +39,8 @@ class GenerativeModel(pl.LightningModule):
 
     loss_names: ClassVar[Mapping[str, str]]  # in logs and in curves; the first is of counted steps
     optimizer_names: ClassVar[tuple[str, ...]]  # learning rates are logged as lr/NAME
-    sampling: ClassVar[tuple[str, ...]] = ()  # options that may change after training
+    # Options that may change after training; the class of a part may list its own.
+    sampling: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

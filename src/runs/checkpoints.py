@@ -80,6 +80,17 @@ def package_of(target: str) -> str:
     return target.rpartition(".")[0].rpartition(".")[0]
 
 
+def without(model: dict[str, Any], options: Collection[str]) -> dict[str, Any]:
+    """Copy a ``model`` group without ``options``, such as guidance or generator.truncation."""
+    rest = {key: dict(node) if isinstance(node, dict) else node for key, node in model.items()}
+    for option in options:
+        part, _, name = option.partition(".")
+        group = rest.get(part) if name else rest
+        if isinstance(group, dict):
+            group.pop(name or part, None)
+    return rest
+
+
 def require_same_model(
     checkpoint: dict[str, Any], model: dict[str, Any], *, path: Path, sampling: Collection[str] = ()
 ) -> None:
@@ -88,8 +99,8 @@ def require_same_model(
     A key that the checkpoint lacks counts as an empty group. Schedules may differ, for those that
     end with the run are stretched with it, and so may options of ``sampling``.
     """
-    saved = checkpoint["hyper_parameters"]["model"]
-    wanted = {key: value for key, value in model.items() if key not in ("schedules", *sampling)}
+    saved = without(checkpoint["hyper_parameters"]["model"], sampling)
+    wanted = without(model, ["schedules", *sampling])
     if package_of(saved["_target_"]) == package_of(model["_target_"]):
         del wanted["_target_"]  # ways of computing one family
     changed = [key for key in wanted if saved.get(key, {}) != wanted[key]]
