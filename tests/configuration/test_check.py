@@ -229,7 +229,7 @@ def test_a_wrong_type_is_refused_with_the_right_one(
 @pytest.mark.parametrize(
     ("path", "value", "instead"),
     [
-        ("model.generator", None, "model/generator=NAME, with one of dcgan, mlp, resnet"),
+        ("model.generator", None, "model/generator=NAME, with one of dcgan, mlp, resnet, style"),
         ("model.loss", "hinge", "model/loss=hinge"),
         ("model.schedules.lr", 0.5, "model.schedules.lr.KEY=VALUE for each of its keys"),
         ("callbacks.sample_grid", None, "callbacks.sample_grid.KEY=VALUE for each of its keys"),
