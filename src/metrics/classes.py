@@ -1,6 +1,7 @@
 """The evaluation of labelled classes: the quality panel."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import mean, stdev
 from time import perf_counter
@@ -13,7 +14,7 @@ from typing_extensions import override
 from src.errors import InputError
 from src.images import Labelled
 from src.metrics.cache import Row, Tensors, md5_of_data
-from src.metrics.evaluation import Evaluation, Findings, RealData
+from src.metrics.evaluation import Evaluation, Findings
 from src.metrics.footing import count_classes, rows_like
 from src.metrics.judges import (
     Judged,
@@ -64,7 +65,8 @@ class ClassEvaluation(Evaluation):
 
     @override
     def require_quick(self, n: int) -> None:
-        require_enough_real(self.real)
+        parts = {"training": self.real.train, "validation": self.real.val}
+        require_enough_real(parts, n_classes=self.real.n_classes)
         if n <= Classifier.n_features:
             least = Classifier.n_features + 1
             raise InputError(
@@ -100,7 +102,7 @@ class ClassEvaluation(Evaluation):
     @override
     def require_full(self, labels: Tensor, *, what: str) -> None:
         n_classes = self.real.n_classes
-        require_enough(self.real.test.labels, n_classes=n_classes, what="the test split")
+        require_enough_real({"test": self.real.test}, n_classes=n_classes)
         _ = self.judges
         require_enough(labels, n_classes=n_classes, what=what)
 
@@ -134,16 +136,16 @@ class ClassEvaluation(Evaluation):
         )  # fmt: skip
 
 
-def require_enough_real(real: RealData) -> None:
-    """Refuse a training or validation part with too few images, or none of some class."""
+def require_enough_real(parts: Mapping[str, Labelled], *, n_classes: int) -> None:
+    """Refuse a named part of the data with too few images, or none of some class."""
     least = Classifier.n_features + 1
-    for name, part in {"training": real.train, "validation": real.val}.items():
+    for name, part in parts.items():
         if len(part.labels) < least:
             raise NoJudgesError(
                 f"{len(part.labels)} {name} images are too few for Frechet distances: type at "
                 f"least {least} in datamodule.train_val_test_split"
             )
-        counts = count_classes(part.labels, n_classes=real.n_classes)
+        counts = count_classes(part.labels, n_classes=n_classes)
         if not counts.all():
             raise NoJudgesError(f"there is no {name} image of class {int(counts.argmin())}")
 

@@ -73,9 +73,6 @@ def fidelity(fake: Judged, real: Judged) -> Row:
     """Metrics of how the features of ``fake`` are distributed beside those of ``real``."""
     reference = fit(real.features)
     kid = kernel_distance(fake.features, real.features)
-    classes = frechet_per_class(
-        fake.features, fake.labels, fit_per_class(real.features, real.labels)
-    )
     spread = spread_per_class(fake.features, fake.labels)
     ratios = [
         spread[label] / real_spread
@@ -86,11 +83,21 @@ def fidelity(fake: Judged, real: Judged) -> Row:
         "fid_cnn_infinity": frechet_at_infinity(fake.features, reference),
         "kid_cnn": kid.value,
         "kid_cnn_standard_error": kid.standard_error,
-        "intra_class_fid": sum(classes.values()) / len(classes),
+        **intra_class(fake, real),
         **same_size_manifold(fake, real)._asdict(),
         "diversity": sum(ratios) / len(ratios),
         "diversity_lowest": min(ratios),
     }
+
+
+def intra_class(fake: Judged, real: Judged) -> Row:
+    """The mean Frechet distance within classes, where each has enough real images for one."""
+    if int(real.labels.unique(return_counts=True)[1].min()) <= Classifier.n_features:
+        return {}
+    classes = frechet_per_class(
+        fake.features, fake.labels, fit_per_class(real.features, real.labels)
+    )
+    return {"intra_class_fid": sum(classes.values()) / len(classes)}
 
 
 def same_size_manifold(fake: Judged, real: Judged) -> Manifold:

@@ -109,6 +109,18 @@ def test_every_named_metric_is_measured(real: Real, ideal_row: Row) -> None:
     assert set(ideal_row) == set(real.floor(COUNTS)) == set(real.ceiling(COUNTS))
 
 
+def test_distances_within_classes_are_left_out_where_classes_have_few_test_images(
+    real: Real, ideal: Labelled, ideal_row: Row
+) -> None:
+    parts = bars(seed=0).parts
+    few = rows_like(parts["test"].labels, torch.full((10,), 20))
+    parts = parts | {"test": parts["test"].take(few)}
+    smaller = judge_real(real.judges, **parts, folder=real.folder)
+    row = score(smaller, ideal)
+    assert set(ideal_row) - set(row) == {"intra_class_fid"}
+    assert set(row) == set(smaller.floor(COUNTS)) == set(smaller.ceiling(COUNTS))
+
+
 def test_the_worst_class_and_the_confusion_agree(real: Real, ideal: Labelled) -> None:
     judged = real.judges.read(ideal)
     table = confusion(judged, n_classes=10)
