@@ -38,6 +38,7 @@ class Subject(NamedTuple):
     images: Labelled  # with the classes in turn
     evaluation: Evaluation
     data: str  # the name of the data set
+    class_names: list[str]
     source: dict[str, Any]
 
 
@@ -60,7 +61,7 @@ def evaluate(cfg: DictConfig) -> None:
     seconds = perf_counter() - started - found.cas_seconds
     report = {
         "source": subject.source,
-        "data": {"name": subject.data, "md5": found.md5s},
+        "data": {"name": subject.data, "class_names": subject.class_names, "md5": found.md5s},
         "n": len(subject.images.labels),
         "class_counts": subject.images.labels.bincount().tolist(),
         "judges": {role: vars(record) for role, record in judges.records.items()},
@@ -90,7 +91,9 @@ def from_file(cfg: DictConfig) -> Subject:
     evaluation.require_full(data.labels, what=f"samples={cfg.samples}")
     counts = count_classes(data.labels, n_classes=dataset.n_classes)
     images = data.take(rows_like(data.labels, counts))
-    return Subject(images, evaluation, dataset.name, {"samples": cfg.samples})
+    return Subject(
+        images, evaluation, dataset.name, [*dataset.class_names], {"samples": cfg.samples}
+    )
 
 
 def from_checkpoint(cfg: DictConfig) -> Subject:
@@ -118,7 +121,9 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
         "n_evaluations": model.n_evaluations, "ms_per_image": 1000 * seconds / len(images),
         "sampling": {key: options[key] for key in options if options[key] != trained.get(key)},
     }  # fmt: skip
-    return Subject(Labelled(images, labels), evaluation, datamodule.dataset.name, source)
+    dataset = datamodule.dataset
+    names = [*dataset.class_names]
+    return Subject(Labelled(images, labels), evaluation, dataset.name, names, source)
 
 
 def versions() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 from torch import Tensor
 
+from src.class_names import find_class, folder_of, likely, listed
 from src.configuration.build import build_model, choose_device, ready_data
 from src.configuration.check import check_saved_data, check_saved_model
 from src.configuration.container import plain
@@ -21,7 +22,8 @@ from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.images import Labelled, grid, picture, to_float
 from src.models.generative import GenerativeModel
-from src.runs.checkpoints import load_checkpoint
+from src.reports.terminal import setting
+from src.runs.checkpoints import load_checkpoint, names_in
 from src.runs.folders import find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -41,14 +43,13 @@ def generate(cfg: DictConfig) -> None:
 
     With ``cfg.interpolate`` they walk from one noise to another; with ``cfg.reconstruct`` they are
     images of the data, encoded and decoded. They are in ``samples.npz`` (images uint8 (N, C, H, W),
-    labels int64 (N,)), or, where ``cfg.format`` is png, in files such as ``5/0001.png``, the first
-    of class 5.
+    labels int64 (N,)), or, where ``cfg.format`` is png, in files such as ``cat/0001.png``.
     """
     path = find_checkpoint(ckpt_name(cfg), logs=Path(cfg.work_dir) / "logs")
     checkpoint = load_checkpoint(path)
     options = trained_model(cfg, checkpoint["hyper_parameters"]["model"], path=path)
     model = rebuild(checkpoint, path=path, options=options).to(choose_device(cfg))
-    labels = choose_labels(cfg.labels, n=cfg.n, n_classes=model.n_classes)
+    labels = choose_labels(cfg.labels, n=cfg.n, names=model.class_names)
     if cfg.interpolate and cfg.reconstruct:
         raise InputError("interpolate and reconstruct are two pictures: type one of them")
     if cfg.reconstruct:
@@ -61,7 +62,7 @@ def generate(cfg: DictConfig) -> None:
         made = Made(Labelled(images, labels), shown, columns)
     folder = Path(cfg.run_dir)
     if cfg.format == "png":
-        write_pictures(folder, made.images)
+        write_pictures(folder, made.images, names=model.class_names)
     else:
         images, labels = made.images
         np.savez_compressed(folder / "samples.npz", images=images.numpy(), labels=labels.numpy())
@@ -99,7 +100,8 @@ def reconstruct(
     few = [k for k in labels.unique().tolist() if int((data.labels == k).sum()) < cfg.n]
     if few:
         raise InputError(
-            f"n={cfg.n} is more than the images of class {few[0]} in {cfg.reconstruct}: type fewer"
+            f"n={cfg.n} is more than the images of class {model.class_names[few[0]]} in "
+            f"{cfg.reconstruct}: type fewer"
         )
     rows = [(data.labels == label).nonzero().flatten()[: cfg.n] for label in labels[:: cfg.n]]
     chosen = data.take(torch.cat(rows))
@@ -112,12 +114,13 @@ def reconstruct(
     return Made(chosen._replace(images=images), both.transpose(0, 1).flatten(0, 2), columns)
 
 
-def write_pictures(folder: Path, data: Labelled) -> None:
+def write_pictures(folder: Path, data: Labelled, *, names: Sequence[str]) -> None:
     """Write every image into a file of its own, numbered from 1 in a folder per class."""
-    numbers: Counter[int] = Counter()
+    numbers: Counter[str] = Counter()
     for image, label in zip(data.images, data.labels.tolist(), strict=True):
-        numbers[label] += 1
-        path = folder / str(label) / f"{numbers[label]:04d}.png"
+        home = folder_of(names[label])
+        numbers[home] += 1
+        path = folder / home / f"{numbers[home]:04d}.png"
         path.parent.mkdir(exist_ok=True)
         picture(image).save(path)
 
@@ -163,36 +166,37 @@ def rebuild(checkpoint: dict[str, Any], *, path: Path, options: dict[str, Any]) 
             f"ckpt={path} does not fit the networks that its own configuration names: "
             "they have changed since; generate with the code version that trained it"
         ) from error
+    model.class_names = names_in(checkpoint, n_classes=model.n_classes, path=path)
     return model.eval()
 
 
-def choose_labels(labels: str | int | list[int], *, n: int, n_classes: int) -> Tensor:
+def choose_labels(
+    labels: str | int | Sequence[str | int], *, n: int, names: Sequence[str]
+) -> Tensor:
     """Class indices int64 (N,): ``n`` of every class that is asked for, class after class.
 
     Args:
-        labels: one class, a list of classes, or "all".
+        labels: one class, a list of classes, or "all"; each by its name or its index.
         n: images of each class, at least 1.
-        n_classes: classes are 0 to below this.
+        names: of all classes.
 
     Raises:
         InputError: if a class is not among them, or no image is asked for.
     """
-    match labels:
-        case int():
-            classes = [labels]
-        case str():
-            classes = list(range(n_classes))
-        case _:
-            classes = list(labels)
-    unknown = [label for label in classes if not 0 <= label < n_classes]
+    if labels == "all":
+        labels = names
+    typed = [labels] if isinstance(labels, str | int) else [*labels]
+    classes = {label: find_class(label, names) for label in typed}
+    unknown = [label for label, found in classes.items() if found is None]
+    example = setting("labels", likely(unknown, names) or names[-1])
     if unknown:
         raise InputError(
-            f"labels={unknown} are not among the classes 0..{n_classes - 1}: "
-            "type labels=5, labels=[0,1] or labels=all"
+            f"labels={unknown} are not among the classes {listed(names)}: type {example}, a list "
+            "such as 'labels=[A,B]', or labels=all"
         )
     if n < 1 or not classes:
-        raise InputError(f"n={n} labels={labels} asks for no image: type n=16 labels=5")
-    return torch.tensor(classes).repeat_interleave(n)
+        raise InputError(f"n={n} labels={labels} asks for no image: type n=16 {example}")
+    return torch.tensor([classes[label] for label in typed]).repeat_interleave(n)
 
 
 def sample(

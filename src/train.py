@@ -48,7 +48,7 @@ def train(cfg: DictConfig) -> float | None:
     """
     checkpoint, done = checkpoint_to_continue(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    model, datamodule, trainer = build_model(cfg), build_datamodule(cfg), build_trainer(cfg)
+    model, datamodule, trainer = *build_model_and_data(cfg), build_trainer(cfg)
     require_trainable(model, datamodule)
     if not trainer.fast_dev_run:  # type: ignore[attr-defined]
         say_what_ends_early(cfg, trainer, done)
@@ -71,6 +71,14 @@ def train(cfg: DictConfig) -> float | None:
         more = [*reached(trainer, done_by(trainer))]
         show(report(Path(cfg.run_dir), metrics, model, more=more))
     return None if trainer.fast_dev_run else to_optimize(metrics, cfg.optimized_metric)  # type: ignore[attr-defined]
+
+
+def build_model_and_data(cfg: DictConfig) -> tuple[GenerativeModel, pl.LightningDataModule]:
+    """Build both, and tell the model what its classes are called."""
+    model, datamodule = build_model(cfg), build_datamodule(cfg)
+    if isinstance(datamodule, InMemoryDataModule):
+        model.class_names = [*datamodule.dataset.class_names]
+    return model, datamodule
 
 
 def require_trainable(model: GenerativeModel, datamodule: pl.LightningDataModule) -> None:
@@ -247,7 +255,7 @@ def report(
         more: the options with which the run, once resumed, trains on.
     """
     run = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
-    labels = {"labels": 5} if model.n_classes > 5 else {}
+    labels = {"labels": model.class_names[5]} if model.n_classes > 5 else {}
     losses = Table.grid(padding=(0, 2))
     losses.add_row("loss of", *model.loss_names.values())
     for split in ("train", "val", "test"):

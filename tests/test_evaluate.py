@@ -159,7 +159,7 @@ def test_a_checkpoint_at_the_root_has_no_run_folder(
         full=lambda images, cas_seeds: Findings(rows=rows, md5s={}),
     )
     source = {"ckpt": "/x.ckpt", "step": 1, "sampling": {}, "n_evaluations": 1, "ms_per_image": 1.0}
-    subject = Subject(nothing, evaluation, "x", source)
+    subject = Subject(nothing, evaluation, "x", ["all"], source)
     monkeypatch.setattr("src.evaluate.from_checkpoint", lambda cfg: subject)
     monkeypatch.setattr("src.evaluate.draw_findings", lambda found, file, title: None)
     evaluate(typed("task=evaluate", "ckpt=/x.ckpt"))

@@ -83,7 +83,8 @@ def test_the_data_set_loads_and_can_be_judged() -> None:
     datamodule.setup("fit")
     parts = datamodule.train_set, datamodule.val_set, datamodule.test_set
     assert [len(part) for part in parts] == arguments["train_val_test_split"]
-    require_enough(datamodule.test_set.labels, n_classes=10, what="the test split")
+    names = dataset.class_names
+    require_enough(datamodule.test_set.labels, class_names=names, what="the test split")
 
 
 @pytest.mark.parametrize("path", YAML)

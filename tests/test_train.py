@@ -108,7 +108,8 @@ def test_the_panel_s_commands_can_be_pasted(tmp_path: Path, capsys: Any) -> None
     (run / "tensorboard").mkdir()
     (run / "checkpoints").mkdir()
     (run / "checkpoints" / "last.ckpt").touch()
-    model = SimpleNamespace(n_classes=10, loss_names=ConditionalGAN.loss_names)
+    names = {"class_names": list("0123456789"), "loss_names": ConditionalGAN.loss_names}
+    model = SimpleNamespace(n_classes=10, **names)
     show(report(run, {}, model, more=[]))
     lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
     folder = shlex.quote(str(run / "wandb") + "/")
@@ -594,7 +595,7 @@ def test_chunks_do_not_repeat(run: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "n", "message"),
     [
-        ([5, 12], 1, r"labels=\[12\] are not among the classes 0..9"),
+        ([5, 12], 1, r"labels=\[12\] are not among the classes 0..9: type labels="),
         (-1, 1, r"labels=\[-1\]"),
         ("all", 0, "n=0 .* asks for no image"),
         ([], 3, "asks for no image"),
@@ -602,7 +603,43 @@ def test_chunks_do_not_repeat(run: Path) -> None:
 )
 def test_labels_that_do_not_exist_are_refused(labels: Any, n: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        choose_labels(labels, n=n, n_classes=10)
+        choose_labels(labels, n=n, names=list("0123456789"))
+
+
+def test_classes_are_chosen_by_name(run: Path, typed: Compose, tmp_path: Path) -> None:
+    path = run / "checkpoints" / "last.ckpt"
+    checkpoint = load_checkpoint(path)
+    assert checkpoint["class_names"] == list("0123456789")
+    torch.save(checkpoint | {"class_names": ["airplane", "../up", *"cdefghij"]}, path)
+    asked = ["task=generate", f"ckpt={path}", "n=2"]
+    generate(typed(*asked, "labels=[j,airplane]"))
+    with np.load(tmp_path / "samples.npz") as file:
+        assert file["labels"].tolist() == [9, 9, 0, 0]
+    generate(typed(*asked, "labels=../up", "format=png"))
+    assert [*tmp_path.glob("__up/*.png")] == [tmp_path / "__up" / f"000{i}.png" for i in (1, 2)]
+    said = r"labels=\['airplan'\] are not among the classes airplane, .*: type labels=airplane,"
+    with pytest.raises(InputError, match=said):
+        generate(typed(*asked, "labels=airplan"))
+
+
+def test_a_checkpoint_without_names_has_numbers(run: Path) -> None:
+    path = run / "checkpoints" / "last.ckpt"
+    checkpoint = load_checkpoint(path)
+    del checkpoint["class_names"]
+    torch.save(checkpoint, path)
+    assert load_model(path).class_names == list("0123456789")
+    torch.save(checkpoint | {"class_names": ["cat"]}, path)
+    with pytest.raises(InputError, match="names other classes than it has"):
+        load_model(path)
+
+
+def test_going_on_with_other_classes_is_said(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = load_model(run / "checkpoints" / "last.ckpt")
+    model.on_load_checkpoint({"class_names": list("0123456789")})
+    assert not caplog.messages
+    model.class_names = list("abcdefghij")
+    model.on_load_checkpoint({"class_names": list("0123456789")})
+    assert "classes 0..9: they go on as a, b, c" in caplog.text
 
 
 def test_a_checkpoint_of_other_networks_is_refused(run: Path, typed: Compose) -> None:

@@ -36,7 +36,7 @@ class Config:
     logger: dict[str, Call]
     ckpt: str | None
     resume: str | None
-    labels: Literal["all"] | int | list[int]
+    labels: str | int | list[str | int]
     n: int
     format: Literal["npz", "png"]
     interpolate: bool

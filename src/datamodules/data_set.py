@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from src.class_names import numbered
 from src.images import Labelled
 from src.metrics.classes import ClassEvaluation
 from src.metrics.evaluation import Evaluation
@@ -28,7 +29,7 @@ class DataSet:
     @property
     def class_names(self) -> Sequence[str]:
         """A name for each class, in the order of the labels."""
-        return [str(label) for label in range(self.n_classes)]
+        return numbered(self.n_classes)
 
     def prepare(self) -> None:
         """Fetch what is not there yet; one process of a machine does so before all ``load``."""

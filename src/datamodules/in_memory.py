@@ -63,7 +63,10 @@ class InMemoryDataModule(pl.LightningDataModule):
         """The data set's way of judging images, after ``setup``; judges are in ``data_dir``."""
         dataset = self.dataset
         real = RealData(
-            name=dataset.name, channels=dataset.channels, n_classes=dataset.n_classes, **self.parts
+            name=dataset.name,
+            channels=dataset.channels,
+            class_names=dataset.class_names,
+            **self.parts,
         )
         return dataset.evaluation(real, data_dir=data_dir, device=device)
 

@@ -70,7 +70,7 @@ class FashionMNIST(MNIST):
     @override
     def class_names(self) -> Sequence[str]:
         return [
-            "T-shirt", "trouser", "pullover", "dress", "coat",
+            "T-shirt/top", "trouser", "pullover", "dress", "coat",
             "sandal", "shirt", "sneaker", "bag", "ankle boot",
         ]  # fmt: skip
 

@@ -1,7 +1,7 @@
 """The evaluation of labelled classes: the quality panel."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 from time import perf_counter
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 class ClassFindings(Findings):
     """Findings about labelled images, which are kept with their nearest training images."""
 
+    class_names: Sequence[str]
     fake: Judged
     train: Tensor
     nearest: Nearest  # in pixels, of the first images among ``train``
@@ -66,7 +67,7 @@ class ClassEvaluation(Evaluation):
     @override
     def require_quick(self, n: int) -> None:
         parts = {"training": self.real.train, "validation": self.real.val}
-        require_enough_real(parts, n_classes=self.real.n_classes)
+        require_enough_real(parts, class_names=self.real.class_names)
         if n <= Classifier.n_features:
             least = Classifier.n_features + 1
             raise InputError(
@@ -101,10 +102,10 @@ class ClassEvaluation(Evaluation):
 
     @override
     def require_full(self, labels: Tensor, *, what: str) -> None:
-        n_classes = self.real.n_classes
-        require_enough_real({"test": self.real.test}, n_classes=n_classes)
+        names = self.real.class_names
+        require_enough_real({"test": self.real.test}, class_names=names)
         _ = self.judges
-        require_enough(labels, n_classes=n_classes, what=what)
+        require_enough(labels, class_names=names, what=what)
 
     @override
     def full(self, images: Labelled, *, cas_seeds: int) -> Findings:
@@ -126,17 +127,21 @@ class ClassEvaluation(Evaluation):
         add_cas(rows, real, images, n_seeds=cas_seeds)
         details = {
             "n_real": real.sizes(counts)._asdict(),
-            "label_accuracy_per_class": accuracy_per_class(fake),
+            "label_accuracy_per_class": {
+                self.real.class_names[label]: share
+                for label, share in accuracy_per_class(fake).items()
+            },
             "confusion": confusion(fake, n_classes=real.n_classes).tolist(),
         }
         return ClassFindings(
             rows=rows, md5s=real.md5s, details=details,
             cas_seeds=cas_seeds, cas_seconds=perf_counter() - panel_done,
+            class_names=self.real.class_names,
             fake=fake, train=real.train.images, nearest=found["pixels"],
         )  # fmt: skip
 
 
-def require_enough_real(parts: Mapping[str, Labelled], *, n_classes: int) -> None:
+def require_enough_real(parts: Mapping[str, Labelled], *, class_names: Sequence[str]) -> None:
     """Refuse a named part of the data with too few images, or none of some class."""
     least = Classifier.n_features + 1
     for name, part in parts.items():
@@ -145,9 +150,10 @@ def require_enough_real(parts: Mapping[str, Labelled], *, n_classes: int) -> Non
                 f"{len(part.labels)} {name} images are too few for Frechet distances: type at "
                 f"least {least} in datamodule.train_val_test_split"
             )
-        counts = count_classes(part.labels, n_classes=n_classes)
+        counts = count_classes(part.labels, n_classes=len(class_names))
         if not counts.all():
-            raise NoJudgesError(f"there is no {name} image of class {int(counts.argmin())}")
+            missing = class_names[int(counts.argmin())]
+            raise NoJudgesError(f"there is no {name} image of class {missing}")
 
 
 def add_cas(rows: dict[str, Row], real: Real, images: Labelled, *, n_seeds: int) -> None:

@@ -1,6 +1,7 @@
 """What every way of judging images offers; a data set names the one that suits it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +20,14 @@ class RealData:
 
     name: str
     channels: int
-    n_classes: int
+    class_names: Sequence[str]
     train: Labelled
     val: Labelled
     test: Labelled
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.class_names)
 
 
 @dataclass(frozen=True, kw_only=True)

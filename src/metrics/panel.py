@@ -1,6 +1,6 @@
 """The quality panel: what is measured of labelled images, and the rows it stands beside."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -219,19 +219,20 @@ def measure_real(
     }
 
 
-def require_enough(labels: Tensor, *, n_classes: int, what: str) -> None:
+def require_enough(labels: Tensor, *, class_names: Sequence[str], what: str) -> None:
     """Refuse fewer images in a class than the covariance of its features needs.
 
     Raises:
         InputError: naming the class and the number needed.
     """
     n_features = Classifier.n_features
-    counts = count_classes(labels, n_classes=n_classes)
+    counts = count_classes(labels, n_classes=len(class_names))
     fewest = int(counts.argmin())
     if counts[fewest] <= n_features:
         raise InputError(
-            f"{what} has {int(counts[fewest])} images of class {fewest}, too few for Frechet "
-            f"distances in {n_features} features: give at least {n_features + 1} of each class"
+            f"{what} has {int(counts[fewest])} images of class {class_names[fewest]}, too few for "
+            f"Frechet distances in {n_features} features: give at least {n_features + 1} of each "
+            "class"
         )
 
 

@@ -1,7 +1,8 @@
 """The contract of a model: what callbacks and tasks know of it, whatever its family."""
 
+import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
 import pytorch_lightning as pl
@@ -10,12 +11,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from src.class_names import listed, numbered
 from src.errors import InputError
 from src.images import Labelled, to_uint8
 from src.models.randomness import EVALUATE, TRAIN, random_stream, seed_device
 from src.models.schedules import Schedule, set_rates
 from src.networks.facts import evaluating
 
+log = logging.getLogger(__name__)
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 Losses = dict[str, Tensor]  # detached scalars, under the names of ``loss_names``
 
@@ -34,7 +37,8 @@ class GenerativeModel(pl.LightningModule):
     own. ``images_seen`` counts the real images of the counted steps, on all devices. It travels in
     the checkpoint, so that a run may go on with other batches or devices; what a checkpoint has not
     counted is taken for steps like the present ones. ``schedules`` are functions of it: ``lr`` and
-    ``beta2`` are set in all optimizers, others are the family's.
+    ``beta2`` are set in all optimizers, others are the family's. ``class_names`` travel in the
+    checkpoint too, so that generating needs no data; whoever trains sets them.
     """
 
     loss_names: ClassVar[Mapping[str, str]]  # in logs and in curves; the first is of counted steps
@@ -54,6 +58,7 @@ class GenerativeModel(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.n_classes, self.noise_shape = n_classes, noise_shape
+        self.class_names: Sequence[str] = numbered(n_classes)
         self.batches_per_step = batches_per_step
         self.schedules = dict(schedules or {})
         self.scheduled: dict[str, float] = {}  # their values in this step
@@ -156,7 +161,11 @@ class GenerativeModel(pl.LightningModule):
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["images_seen"] = self.images_seen
+        checkpoint["class_names"] = [*self.class_names]
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.images_seen = checkpoint.get("images_seen")
+        if (names := checkpoint.get("class_names", self.class_names)) != [*self.class_names]:
+            said = "the checkpoint was trained on the classes %s: they go on as %s"
+            log.warning(said, listed(names), listed(self.class_names))

@@ -35,7 +35,10 @@ def draw_findings(found: Findings, file: BinaryIO, *, title: str) -> None:
 
 @draw_findings.register
 def _(found: ClassFindings, file: BinaryIO, *, title: str) -> None:
-    draw_evaluation(file, found.fake, found.train, found.nearest, found.rows, title=title)
+    names = found.class_names
+    draw_evaluation(
+        file, found.fake, found.train, found.nearest, found.rows, names=names, title=title
+    )
 
 
 @draw_findings.register
@@ -50,13 +53,15 @@ def draw_evaluation(
     found: Nearest,
     rows: Mapping[str, Row],
     *,
+    names: Sequence[str],
     title: str,
 ) -> None:
     """Draw images at random, the worst, the nearest copies, errors, and the numbers as bars.
 
-    ``found`` names, among the images ``train``, the nearest to the first generated ones.
+    ``found`` names, among the images ``train``, the nearest to the first generated ones; ``names``
+    are those of the classes.
     """
-    n_classes = int(fake.labels.max()) + 1
+    n_classes = len(names)
     figure = Figure(figsize=(17, 13), layout="constrained")
     figure.suptitle(title)
     halves = figure.add_gridspec(2, 1)
@@ -67,10 +72,10 @@ def draw_evaluation(
         "nearest training image, to the right of each": pairs(fake, train, found, n_classes),
     }
     for axes, (name, images) in zip(top.subplots(1, 3), pictures.items(), strict=True):
-        draw_images(axes, images, name, n_classes)
+        draw_images(axes, images, name, names)
     quarters = halves[1].subgridspec(1, 2, width_ratios=[1, 1.4])
     left, right = (figure.add_subfigure(quarters[i]) for i in range(2))
-    draw_confusion(left, confusion(fake, n_classes=n_classes))
+    draw_confusion(left, confusion(fake, n_classes=n_classes), names)
     draw_bars(right.subplots(), rows)
     figure.savefig(file, dpi=100)
 
@@ -112,17 +117,15 @@ def pairs(fake: Judged, train: Tensor, found: Nearest, n_classes: int) -> Tensor
     return torch.cat(chosen)
 
 
-def draw_images(axes: Axes, images: Tensor, title: str, n_classes: int) -> None:
+def draw_images(axes: Axes, images: Tensor, title: str, names: Sequence[str]) -> None:
     axes.imshow(grid(images, columns=COLUMNS, scale=1))
     side = images.shape[-2] + 2
-    axes.set_yticks(
-        [side * (row + 0.5) for row in range(n_classes)], [str(label) for label in range(n_classes)]
-    )
+    axes.set_yticks([side * (row + 0.5) for row in range(len(names))], names)
     axes.set_xticks([])
     axes.set_title(title)
 
 
-def draw_confusion(figure: SubFigure, table: Tensor) -> None:
+def draw_confusion(figure: SubFigure, table: Tensor, names: Sequence[str]) -> None:
     """Draw errors in colour, without the diagonal, and write every share above 0.05 % in %."""
     axes = figure.subplots()
     errors = table - torch.diag(table.diagonal())
@@ -135,7 +138,9 @@ def draw_confusion(figure: SubFigure, table: Tensor) -> None:
             axes.text(
                 column, row, f"{100 * share:.1f}", ha="center", va="center", size=8, weight=bold
             )
-    axes.set(xticks=range(len(table)), yticks=range(len(table)))
+    slope = 90 if any(len(name) > 2 for name in names) else 0
+    axes.set_xticks(range(len(table)), names, rotation=slope)
+    axes.set_yticks(range(len(table)), names)
     axes.set(xlabel="read as, %", ylabel="asked for", title="what the second judge reads")
 
 

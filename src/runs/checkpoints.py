@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
+from src.class_names import numbered
 from src.errors import InputError
 from src.files import write_atomically
 from src.reports.terminal import command
@@ -73,6 +74,21 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             raise InputError(
                 f"ckpt={path} was not written by this project: name a file that task=train has left"
             )
+
+
+def names_in(checkpoint: dict[str, Any], *, n_classes: int, path: Path) -> list[str]:
+    """The names of a checkpoint's classes; their numbers, if it was saved without names.
+
+    Raises:
+        InputError: if they are not as many texts as classes.
+    """
+    match checkpoint.get("class_names"):
+        case None:
+            return numbered(n_classes)
+        case [*names] if len(names) == n_classes and all(isinstance(each, str) for each in names):
+            return names
+        case _:
+            raise InputError(f"ckpt={path} names other classes than it has: name another one")
 
 
 def package_of(target: str) -> str:

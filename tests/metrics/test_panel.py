@@ -130,6 +130,6 @@ def test_the_worst_class_and_the_confusion_agree(real: Real, ideal: Labelled) ->
 
 def test_too_few_images_of_a_class_are_refused() -> None:
     labels = torch.cat([torch.zeros(80), torch.ones(64)]).long()
-    with pytest.raises(InputError, match=r"has 64 images of class 1, too few .* at least 65"):
-        require_enough(labels, n_classes=2, what="samples=x.npz")
-    require_enough(torch.arange(130) % 2, n_classes=2, what="n=65")
+    with pytest.raises(InputError, match=r"has 64 images of class b, too few .* at least 65"):
+        require_enough(labels, class_names=["a", "b"], what="samples=x.npz")
+    require_enough(torch.arange(130) % 2, class_names=["a", "b"], what="n=65")

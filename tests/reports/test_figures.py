@@ -111,7 +111,8 @@ def lengths() -> dict[str, object]:
 
 def test_an_evaluation_shows_images_errors_and_bars(fake: Judged, drawn: list[Figure]) -> None:
     found = Nearest(distances=torch.arange(N).float(), indices=torch.arange(N))
-    draw_evaluation(BytesIO(), fake, fake.images, found, ROWS, title="of a toy")
+    names = ["cat", "dog", "hen"]
+    draw_evaluation(BytesIO(), fake, fake.images, found, ROWS, names=names, title="of a toy")
     (figure,) = drawn
     random, worst, nearest, errors, compared = figure.axes
     assert figure.get_suptitle() == "of a toy"
@@ -119,11 +120,13 @@ def test_an_evaluation_shows_images_errors_and_bars(fake: Judged, drawn: list[Fi
     assert "least like their label" in worst.get_title()
     assert "nearest" in nearest.get_title()
     for axes in (random, worst, nearest):
-        assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "1", "2"]
+        assert [label.get_text() for label in axes.get_yticklabels()] == names
     assert np.array_equal(
         random.images[0].get_array(), grid(at_random(fake, 3), columns=COLUMNS, scale=1)
     )
     assert (errors.get_xlabel(), errors.get_ylabel()) == ("read as, %", "asked for")
+    for labels in (errors.get_xticklabels(), errors.get_yticklabels()):
+        assert [label.get_text() for label in labels] == names
     assert {text.get_text() for text in errors.texts} == {"100.0"}
     assert bars(compared) == lengths()
 
