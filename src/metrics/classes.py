@@ -147,8 +147,8 @@ def require_enough_real(parts: Mapping[str, Labelled], *, class_names: Sequence[
     for name, part in parts.items():
         if len(part.labels) < least:
             raise NoJudgesError(
-                f"{len(part.labels)} {name} images are too few for Frechet distances: type at "
-                f"least {least} in datamodule.train_val_test_split"
+                f"{len(part.labels)} {name} images are too few for Frechet distances: give "
+                f"at least {least}, by datamodule.train_val_test_split or more pictures"
             )
         counts = count_classes(part.labels, n_classes=len(class_names))
         if not counts.all():

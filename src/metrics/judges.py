@@ -128,7 +128,7 @@ def load_judges(
             return Judges(**networks, records=mine, device=device)
     raise NoJudgesError(
         f"there are no judges for the data set {name} in {data_dir / 'judges'} or {SHIPPED}: "
-        "type python run.py task=train_judge datamodule=NAME"
+        "type python run.py task=train_judge datamodule=NAME, with the options of its data"
     )
 
 
