@@ -194,7 +194,7 @@ class Generator(nn.Module):
             n_classes=n_classes, latent_dim=latent_dim, width=style_width, depth=depth
         )
         self.class_means = ClassMeans(n_classes=n_classes, width=style_width)
-        self.constant = nn.Parameter(torch.randn(1, widths[0], start, start))
+        self.constant = nn.Parameter(torch.randn(start, start, widths[0]))
 
         def styled(n_inputs: int, n_channels: int, *, side: int, doubles: bool) -> Styled:
             sizes = {"style_width": style_width, "latent_dim": latent_dim, "side": side}
@@ -215,7 +215,7 @@ class Generator(nn.Module):
     @override
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         styles = self.styles(latents, labels)
-        x = self.constant.expand(len(latents), -1, -1, -1)
+        x = self.constant.permute(2, 0, 1).expand(len(latents), -1, -1, -1)  # channels last
         for layer in self.layers:
             x = layer(x, styles, latents)
         return self.to_images(x * self.image_gains(styles)[:, :, None, None])

@@ -36,7 +36,7 @@ def test_widths_choose_the_sides(
     img_size: int, widths: list[int], image_stride: int, start: int, channels: int
 ) -> None:
     generator = make(img_size=img_size, widths=widths, image_stride=image_stride, channels=channels)
-    assert generator.constant.shape[2] == start
+    assert generator.constant.shape[0] == start
     images = generator(torch.randn(5, Z), torch.arange(5) % K)
     assert images.shape == (5, channels, img_size, img_size)
     assert 0.1 < images.std() < 10
