@@ -149,6 +149,20 @@ def test_each_objective_builds(typed: Compose, loss: str, penalties: str) -> Non
     assert len(gan.game.penalties) == counts[penalties]
 
 
+def test_augmentations_combine_in_their_order_with_a_probability(typed: Compose) -> None:
+    both = ["model/augment=[cutout,color]", "model/schedules=augment", "model.augment_p=0.5"]
+    gan = build_model(typed(*both, "trainer.max_epochs=4"))
+    names = [type(augmentation).__name__ for augmentation in gan.game.augmentations]
+    assert names == ["Cutout", "Brightness", "Saturation", "Contrast"]
+    assert gan.augment_p == 0.5
+    end = round(0.08 * 4 * 55_000)
+    assert [gan.schedules["augment"](n) for n in (0, end // 2, end, 10**9)] == pytest.approx(
+        [0, 0.55 / 2, 0.55, 0.55]
+    )
+    with pytest.raises(InputError, match=r"augment_p=2 is not allowed: type model.augment_p=1 or"):
+        typed("model.augment_p=2")
+
+
 def test_augmentation_is_one_option(typed: Compose) -> None:
     gan = build_model(typed("model/augment=translation", "model.augment.translation.max_pixels=3"))
     assert gan.game.augmentations == [Translation(max_pixels=3)]

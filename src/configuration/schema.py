@@ -70,6 +70,7 @@ LEAST = {
     "model.img_size": 1,
     "model.discriminator_steps": 1,
     "model.ema_halflife_images": 1,
+    "model.augment_p": 0,
 }
 MOST = {
     "seed": 2**32 - 1,  # the largest that numpy takes
@@ -77,6 +78,7 @@ MOST = {
     "n": 1_000_000,
     "model.b1": 0.9999,
     "model.b2": 0.999999,
+    "model.augment_p": 1,
 }
 INSTEAD = {
     "trainer.weights_summary": "trainer.enable_model_summary",

@@ -27,8 +27,9 @@ class Game:
     """The rules: a loss, penalties of the discriminator, terms of both players, augmentations.
 
     In both objectives the discriminator sees every image through the augmentations, one after the
-    other. ``scores_together`` says that it may be asked about real and fake images in one call,
-    as is right unless a logit depends on the rest of the batch.
+    other, and through each with probability ``augment_p``; None is certain. ``scores_together``
+    says that it may be asked about real and fake images in one call, as is right unless a logit
+    depends on the rest of the batch.
     """
 
     def __init__(
@@ -57,13 +58,19 @@ class Game:
         return any(part.paired for part in parts)
 
     def discriminator_objective(
-        self, discriminator: nn.Module, real: Labelled, fake: Labelled, *, gamma: float | Tensor
+        self,
+        discriminator: nn.Module,
+        real: Labelled,
+        fake: Labelled,
+        *,
+        gamma: float | Tensor,
+        augment_p: float | Tensor | None = None,
     ) -> Objective:
         """What the discriminator minimizes: its loss, penalties times ``gamma``, and terms.
 
         No gradient goes back to the generator of the fake images.
         """
-        real, fake = self.prepared(real), self.prepared(fake)
+        real, fake = (self.prepared(batch, augment_p=augment_p) for batch in (real, fake))
         with self.float32_if_read(real.images.device):
             real_scored, fake_scored = self.score_both(discriminator, real, fake)
         logits = Logits(real_scored.logits, fake_scored.logits)
@@ -76,10 +83,15 @@ class Game:
         return Objective(sum(terms, start=loss + penalty), loss.detach())
 
     def generator_objective(
-        self, discriminator: nn.Module, real: Labelled, fake: Labelled
+        self,
+        discriminator: nn.Module,
+        real: Labelled,
+        fake: Labelled,
+        *,
+        augment_p: float | Tensor | None = None,
     ) -> Objective:
         """What the generator minimizes: its loss and terms, with gradients through fake images."""
-        real, fake = self.augmented(real), self.augmented(fake)
+        real, fake = (self.augmented(batch, augment_p=augment_p) for batch in (real, fake))
         fake_scored = score(discriminator, fake, classifies=self.classifies)
         logits = Logits(self.real_logits(discriminator, real), fake_scored.logits)
         loss = self.loss.generator(logits).mean()
@@ -95,16 +107,21 @@ class Game:
         logits = Logits(*(scored.logits for scored in self.score_both(discriminator, real, fake)))
         return self.loss.generator(logits).mean(), self.loss.discriminator(logits).mean()
 
-    def augmented(self, batch: Labelled) -> Labelled:
+    def augmented(self, batch: Labelled, *, augment_p: float | Tensor | None) -> Labelled:
         """The batch as the discriminator is to see it: its images through the augmentations."""
         images = batch.images
         for augmentation in self.augmentations:
-            images = augmentation(images)
+            changed = augmentation(images)
+            if augment_p is not None:
+                is_changed = torch.rand_like(images[:, :1, :1, :1]) < augment_p
+                changed = torch.where(is_changed, changed, images)
+            images = changed
         return Labelled(images, batch.labels)
 
-    def prepared(self, batch: Labelled) -> Labelled:
+    def prepared(self, batch: Labelled, *, augment_p: float | Tensor | None) -> Labelled:
         """The augmented batch, detached; its images require gradients if a penalty reads slopes."""
-        images, labels = self.augmented(Labelled(batch.images.detach(), batch.labels))
+        detached = Labelled(batch.images.detach(), batch.labels)
+        images, labels = self.augmented(detached, augment_p=augment_p)
         return Labelled(images.requires_grad_(self.reads_slopes), labels)
 
     def float32_if_read(self, device: torch.device) -> AbstractContextManager[Any]:

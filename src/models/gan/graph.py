@@ -87,7 +87,8 @@ def reading_rates(optimizers: Sequence[Optimizer], rates: Sequence[Tensor]) -> I
 class GraphedGAN(ConditionalGAN):
     """A conditional GAN on one GPU, each of whose steps is one CUDA graph.
 
-    Learning rates, gamma and the generator's share in its average become float32 on the device.
+    Learning rates, gamma, the generator's share in its average and the probability of augmentations
+    become float32 on the device.
     While ``beta2`` changes, steps run as without a graph.
     """
 
@@ -110,10 +111,12 @@ class GraphedGAN(ConditionalGAN):
         *,
         gamma: float | Tensor,
         ema_share: float | Tensor,
+        augment_p: float | Tensor | None,
         trains_generator: bool,
     ) -> Losses:
         groups = [optimizer.param_groups[0] for optimizer in self.trainer.optimizers]
-        numbers = torch.tensor([*(group["lr"] for group in groups), gamma, ema_share])
+        rates = [group["lr"] for group in groups]
+        numbers = torch.tensor([*rates, gamma, ema_share, 1.0 if augment_p is None else augment_p])
         steps, betas = self.trainer.global_step, [group["betas"] for group in groups]
         losses = self.graphed(*real, latents, labels, numbers, frozen=betas)
         if self.trainer.global_step == steps:  # Lightning counts what Python runs
@@ -124,7 +127,7 @@ class GraphedGAN(ConditionalGAN):
     def play_from_memory(self, *tensors: Tensor) -> Losses:
         """Take the steps of ``play`` with all that changes in tensors that can be refilled."""
         images, real_labels, latents, labels, numbers = tensors
-        *rates, gamma, ema_share = numbers.unbind()
+        *rates, gamma, ema_share, augment_p = numbers.unbind()
         with reading_rates(self.trainer.optimizers, rates):
             return super().play(
                 Labelled(images, real_labels),
@@ -132,6 +135,7 @@ class GraphedGAN(ConditionalGAN):
                 labels,
                 gamma=gamma,
                 ema_share=ema_share,
+                augment_p=augment_p if self.augments_by_chance else None,
                 trains_generator=True,
             )
 

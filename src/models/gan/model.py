@@ -24,11 +24,13 @@ from src.networks.facts import frozen, mixes_samples
 class Schedules(Rates, total=False):
     """What may change in training.
 
-    Beside rates, ``gamma`` (of all penalties) and ``ema_halflife``, factors of what is configured.
+    Beside rates, factors of what is configured: ``gamma`` (of all penalties), ``ema_halflife`` and
+    ``augment`` (of ``augment_p``).
     """
 
     gamma: Schedule
     ema_halflife: Schedule
+    augment: Schedule
 
 
 class ConditionalGAN(GenerativeModel):
@@ -40,7 +42,7 @@ class ConditionalGAN(GenerativeModel):
     the generator's steps alone.
 
     ``terms`` join the adversarial loss of each player, and in both steps the discriminator sees
-    every image through ``augment``, one after the other.
+    every image through ``augment``, one after the other, each with probability ``augment_p``.
 
     Raises:
         InputError: if the discriminator lacks what a term or a penalty needs of it.
@@ -67,6 +69,7 @@ class ConditionalGAN(GenerativeModel):
         schedules: Schedules | None = None,
         terms: Mapping[str, Term] | None = None,
         augment: Mapping[str, Augmentation] | None = None,
+        augment_p: float = 1.0,
         seed: int = 0,
     ) -> None:
         super().__init__(
@@ -86,6 +89,7 @@ class ConditionalGAN(GenerativeModel):
             augmentations=augment,
             scores_together=not mixes_samples(discriminator),
         )
+        self.augment_p = augment_p
         self.make_optimizers = generator_optimizer, discriminator_optimizer
         self.ema = (
             EMA(generator, halflife_images=ema_halflife_images) if ema_halflife_images else None
@@ -126,10 +130,21 @@ class ConditionalGAN(GenerativeModel):
     def learn(self, real: Labelled, *, completes_step: bool) -> Losses:
         gamma = self.scheduled.get("gamma", 1.0)
         ema_share = self.ema_share(self.images_per_step(len(real.labels)))
+        augment_p = self.augment_p * self.scheduled.get("augment", 1.0)
         inputs = self.draw_inputs(real.labels)
         return self.play(
-            real, *inputs, gamma=gamma, ema_share=ema_share, trains_generator=completes_step
+            real,
+            *inputs,
+            gamma=gamma,
+            ema_share=ema_share,
+            augment_p=augment_p if self.augments_by_chance else None,
+            trains_generator=completes_step,
         )
+
+    @property
+    def augments_by_chance(self) -> bool:
+        """Whether an image may miss an augmentation, now or at another time of the training."""
+        return self.augment_p < 1 or "augment" in self.schedules
 
     def play(
         self,
@@ -139,6 +154,7 @@ class ConditionalGAN(GenerativeModel):
         *,
         gamma: float | Tensor,
         ema_share: float | Tensor,
+        augment_p: float | Tensor | None,
         trains_generator: bool,
     ) -> Losses:
         """Take the discriminator's step and, if it ``trains_generator``, then the generator's.
@@ -147,28 +163,39 @@ class ConditionalGAN(GenerativeModel):
         """
         with torch.set_grad_enabled(trains_generator):
             fake = self.make_fake(latents, labels)
-        losses = {"d_loss": self.step_discriminator(real, fake, gamma=gamma)}
+        losses = {"d_loss": self.step_discriminator(real, fake, gamma=gamma, augment_p=augment_p)}
         if trains_generator:
-            losses["g_loss"] = self.step_generator(real, fake)
+            losses["g_loss"] = self.step_generator(real, fake, augment_p=augment_p)
             if self.ema is not None:
                 self.ema.move(self.generator, ema_share)
         return losses
 
     def step_discriminator(
-        self, real: Labelled, fake: Labelled, *, gamma: float | Tensor
+        self,
+        real: Labelled,
+        fake: Labelled,
+        *,
+        gamma: float | Tensor,
+        augment_p: float | Tensor | None,
     ) -> Tensor:
         optimizer = self.discriminator_optimizer
         optimizer.zero_grad()
-        objective = self.game.discriminator_objective(self.discriminator, real, fake, gamma=gamma)
+        objective = self.game.discriminator_objective(
+            self.discriminator, real, fake, gamma=gamma, augment_p=augment_p
+        )
         self.manual_backward(objective.total, inputs=self.discriminator_weights)
         optimizer.step()
         return objective.adversarial
 
-    def step_generator(self, real: Labelled, fake: Labelled) -> Tensor:
+    def step_generator(
+        self, real: Labelled, fake: Labelled, *, augment_p: float | Tensor | None
+    ) -> Tensor:
         optimizer = self.counted_optimizer
         optimizer.zero_grad()
         with frozen(self.discriminator_weights):  # DDP waits for all weights that are in the graph
-            objective = self.game.generator_objective(self.discriminator, real, fake)
+            objective = self.game.generator_objective(
+                self.discriminator, real, fake, augment_p=augment_p
+            )
         self.manual_backward(objective.total, inputs=self.generator_weights)
         optimizer.step()
         return objective.adversarial

@@ -250,10 +250,21 @@ def graphed_gan(cuda: StandIn, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
             "critic": partial(Critic, dropout=0.0),
         },
         {"augment": {"translation": Translation(1)}},
+        {"augment": {"translation": Translation(1)}, "schedules": {"augment": RAMP}},
         {"critic": Lipschitz},
         {"ema_halflife_images": None, "penalties": {}},
     ],
-    ids=["plain", "schedules", "beta2", "apart", "draws", "augment", "spectral norm", "no average"],
+    ids=[
+        "plain",
+        "schedules",
+        "beta2",
+        "apart",
+        "draws",
+        "augment",
+        "chance",
+        "spectral norm",
+        "no average",
+    ],
 )
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_a_graphed_run_is_the_eager_one_to_the_bit(

@@ -88,9 +88,9 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminator() -> None:
     seen: list[list[Tensor]] = []
     step = gan.step_generator
 
-    def spied(*batches: Any) -> Tensor:
+    def spied(*batches: Any, **options: Any) -> Tensor:
         seen.append([weight.grad.clone() for weight in gan.discriminator.parameters()])
-        loss = step(*batches)
+        loss = step(*batches, **options)
         seen.append([weight.grad.clone() for weight in gan.discriminator.parameters()])
         return loss
 
@@ -371,13 +371,13 @@ def test_each_player_s_term_joins_its_own_loss() -> None:
     step = extended.step_generator
     slopes: list[Tensor] = []
 
-    def spied(real: Labelled, fake: Labelled) -> Tensor:
+    def spied(real: Labelled, fake: Labelled, **options: Any) -> Tensor:
         total = fake.images.flatten(1).sum(dim=1).mean()
         slopes.extend(torch.autograd.grad(total, list(before.parameters()), retain_graph=True))
         # From here on the discriminators are the same, and so is the rest of the step.
         with torch.no_grad():
             extended.discriminator.model[-1].bias += 0.05
-        return step(real, fake)
+        return step(real, fake, **options)
 
     extended.step_generator = spied  # type: ignore[method-assign]
     fit(plain), fit(extended)
@@ -505,6 +505,27 @@ def test_each_value_follows_its_schedule() -> None:
     assert_same(scheduled, configured)
 
 
+def test_the_probability_of_augmentations_follows_its_schedule() -> None:
+    """That share of all images that the discriminator is asked about is marked, drawn anew."""
+    size, schedule = 200, Linear([[0, 0.0], [2 * 200, 1.0]])
+    gan = make_gan(loss=Relativistic(), augment={"marks": torch.ones_like}, augment_p=0.5,
+                   schedules={"augment": schedule})  # fmt: skip
+    shares = []
+
+    class Reader(pl.Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            asked = [images for images, _ in gan.discriminator.asked]
+            halves = [half for images in asked for half in images.split(size)]
+            shares.append([(half == 1).flatten(1).all(dim=1).float().mean() for half in halves])
+            gan.discriminator.asked.clear()
+
+    fit(gan, 3, Reader(), batch_size=size, enable_checkpointing=False)
+    for found, expected in zip(shares, [0.0, 0.25, 0.5], strict=True):
+        assert len(found) == 4  # real and fake images, in both steps
+        assert [share.item() for share in found] == pytest.approx([expected] * 4, abs=0.12)
+        assert len({share.item() for share in found}) > 1 or not expected  # drawn anew
+
+
 def test_a_resumed_run_follows_its_schedules_to_the_bit(tmp_path: Path) -> None:
     def make() -> ConditionalGAN:
         burn_in = Cosine(start=0.0, end=1.0, over_images=7 * BATCH)
@@ -514,7 +535,13 @@ def test_a_resumed_run_follows_its_schedules_to_the_bit(tmp_path: Path) -> None:
             penalties={"r1": ZeroCentered(4.0, at="real")},
             ema_halflife_images=30.0,
             augment={"translation": Translation(1)},
-            schedules={"lr": burn_in, "gamma": burn_in, "beta2": beta2, "ema_halflife": burn_in},
+            schedules={
+                "lr": burn_in,
+                "gamma": burn_in,
+                "beta2": beta2,
+                "ema_halflife": burn_in,
+                "augment": burn_in,
+            },
         )
 
     whole, first, second = make(), make(), make()
