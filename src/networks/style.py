@@ -5,8 +5,8 @@ constant; noise of a learned strength at each layer; weights of variance 1 that 
 they are used; truncation towards the mean style.
 
 Not as there: the mean style is of each class; sides double bilinearly after a convolution; one
-layer leads to the images, strided unless ``image_stride`` is 1, and none from coarser sides; styles
-are not mixed, and the length of paths is not regularized.
+layer leads to the images, strided unless ``image_stride`` is 1, and none from coarser sides; a tanh
+bounds them; styles are not mixed, and the length of paths is not regularized.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,6 @@ from src.networks.conditioning import Concatenation
 from src.networks.layers import ImageLayer, ImageStride, ToImages, coarsest_side, leaky
 
 MEAN_KEEPS = 0.999  # of the mean style, for each image of its class
-MAPPING_PACE = 0.01  # of the layers of the mapping, the paper's
 
 
 class Equalized(nn.Linear):
@@ -48,11 +47,13 @@ class Equalized(nn.Linear):
 class Mapping(nn.Module):
     """Maps latents (N, Z), brought to one length, and class indices (N,) to styles (N, W)."""
 
-    def __init__(self, *, n_classes: int, latent_dim: int, width: int, depth: int) -> None:
+    def __init__(
+        self, *, n_classes: int, latent_dim: int, width: int, depth: int, pace: float
+    ) -> None:
         super().__init__()
         self.enter = Concatenation(n_classes=n_classes, width=latent_dim)
         sizes = [2 * latent_dim, *[width] * depth]
-        self.layers = nn.ModuleList(Equalized(*pair, pace=MAPPING_PACE) for pair in pairwise(sizes))
+        self.layers = nn.ModuleList(Equalized(*pair, pace=pace) for pair in pairwise(sizes))
 
     @override
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
@@ -153,11 +154,12 @@ class Styled(nn.Module):
 
 
 class Generator(nn.Module):
-    """Maps latents (N, Z) and class indices (N,) to images (N, C, S, S), unbounded around [-1, 1].
+    """Maps latents (N, Z) and class indices (N,) to images (N, C, S, S) in [-1, 1].
 
     ``widths`` are the channels from the coarsest side up, with a layer at the first and two at each
     other; the finest side is S / ``image_stride``. The class enters beside the latents, which the
-    mapping, of ``depth`` layers, turns into styles of ``style_width`` numbers.
+    mapping, of ``depth`` layers, turns into styles of ``style_width`` numbers. With a
+    ``mapping_pace`` below 1 it learns more slowly than the rest.
 
     ``truncation`` is the part of the way from its class's mean style that a style is taken out of
     training: below 1, images vary less and resemble their class more. Noise is drawn in training
@@ -180,6 +182,7 @@ class Generator(nn.Module):
         widths: Sequence[int],
         style_width: int,
         depth: int,
+        mapping_pace: float,
         image_stride: ImageStride = 2,
         truncation: float = 1.0,
     ) -> None:
@@ -191,7 +194,11 @@ class Generator(nn.Module):
         start = coarsest_side(img_size, widths, image_stride=image_stride)
         self.truncation = truncation
         self.mapping = Mapping(
-            n_classes=n_classes, latent_dim=latent_dim, width=style_width, depth=depth
+            n_classes=n_classes,
+            latent_dim=latent_dim,
+            width=style_width,
+            depth=depth,
+            pace=mapping_pace,
         )
         self.class_means = ClassMeans(n_classes=n_classes, width=style_width)
         self.constant = nn.Parameter(torch.randn(start, start, widths[0]))
@@ -218,7 +225,7 @@ class Generator(nn.Module):
         x = self.constant.permute(2, 0, 1).expand(len(latents), -1, -1, -1)  # channels last
         for layer in self.layers:
             x = layer(x, styles, latents)
-        return self.to_images(x * self.image_gains(styles)[:, :, None, None])
+        return self.to_images(x * self.image_gains(styles)[:, :, None, None]).tanh()
 
     def styles(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Map latents and class indices to styles (N, W), which move the means in training."""

@@ -19,7 +19,9 @@ K, Z = 4, 16
 def make(**options: Any) -> Generator:
     """In eval mode, with noise and a different mean for each class, as after some training."""
     defaults = {"n_classes": K, "latent_dim": Z, "channels": 1, "img_size": 28, "widths": [8, 6]}
-    generator = Generator(**defaults | {"style_width": 12, "depth": 2} | options).eval()
+    generator = Generator(
+        **defaults | {"style_width": 12, "depth": 2, "mapping_pace": 0.1} | options
+    ).eval()
     for name, weight in generator.named_parameters():
         if name.endswith("noise.strength"):
             weight.data += 0.3
@@ -39,7 +41,8 @@ def test_widths_choose_the_sides(
     assert generator.constant.shape[0] == start
     images = generator(torch.randn(5, Z), torch.arange(5) % K)
     assert images.shape == (5, channels, img_size, img_size)
-    assert 0.1 < images.std() < 10
+    assert images.abs().max() <= 1
+    assert images.std() > 0.1
 
 
 def test_equalized_weights_have_variance_one_and_outputs_that_of_the_inputs() -> None:
