@@ -95,6 +95,7 @@ def rows(flagship: DictConfig) -> dict[str, list[str]]:
         "half_batch": [f"datamodule.batch_size={batch_size // 2}"],
         "double_batch": [f"datamodule.batch_size={batch_size * 2}"],
         "resnet_generator": ["model/generator=resnet"],
+        "style_generator": ["model/generator=style"],
         "translation": ["model/augment=translation"],
     }
 

@@ -49,6 +49,7 @@ CHANGED = {
     "half_batch": {"datamodule.batch_size"},
     "double_batch": {"datamodule.batch_size"},
     "resnet_generator": {"model.generator"},
+    "style_generator": {"model.generator"},
     "translation": {"model.augment"},
 }
 
