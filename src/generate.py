@@ -231,10 +231,23 @@ def data_of(cfg: DictConfig, model: GenerativeModel) -> InMemoryDataModule:
             f"ckpt={cfg.ckpt} was trained on {target.rpartition('.')[2]}, not on "
             f"{typed.rpartition('.')[2]}: leave {chosen[0]} out, or name another checkpoint"
         )
-    dataset = trained_on.get("dataset", {})
-    if "data_dir" in dataset:
-        trained_on = trained_on | {"dataset": dataset | {"data_dir": cfg.data_dir}}
-    return ready_data(OmegaConf.create({"datamodule": trained_on}))
+    datamodule = ready_data(OmegaConf.create({"datamodule": on_this_machine(trained_on, cfg)}))
+    names = [*datamodule.dataset.class_names]
+    if "data" in trained_on.get("dataset", {}) and names != [*model.class_names]:
+        raise InputError(
+            f"{datamodule.dataset.name} has the classes {listed(names)}, and the checkpoint "
+            f"knows {listed(model.class_names)}: type data=PATH of the same classes"
+        )
+    return datamodule
+
+
+def on_this_machine(datamodule: dict[str, Any], cfg: DictConfig) -> dict[str, Any]:
+    """A checkpoint's ``datamodule`` group with the folders that are typed here."""
+    dataset = datamodule.get("dataset", {})
+    here = {key: cfg[key] for key in ("data", "data_dir") if key in dataset and cfg[key]}
+    if "data" in dataset:  # whose sizes are its own
+        datamodule = datamodule | {"train_val_test_split": []}
+    return datamodule | {"dataset": dataset | here} if here else datamodule
 
 
 def named_by(datamodule: dict[str, Any]) -> str:

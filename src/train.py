@@ -122,6 +122,8 @@ def claim(cfg: DictConfig, *, starts_from: Path | None) -> None:
     if starts_from is not None and not resumes:
         # By its path, for ``ckpt=latest`` is soon another one.
         options.append(f"ckpt={quoted(starts_from.absolute())}")
+    if cfg.data is not None and not resumes:
+        options.append(f"data={quoted(cfg.data)}")
     config = plain(cfg)
     claim_folder(Path(cfg.run_dir), options, config, picture=tree(config), resumes=resumes)
 

@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import src.generate
 import src.models.gan.losses
@@ -36,7 +37,8 @@ SPANS = re.findall(r"`([^`]+)`", re.sub(r"^```$.*?^```$", "", CODE, flags=re.S |
 BLOCKS = re.findall(r"^```$(.*?)^```$", CODE, re.S | re.M)
 IS_COMMAND = re.compile(r"(\w+=\S+ )*(python|torchrun \S+) run\.py\b")
 RUN = "logs/runs/2026-11-22/06-07-18"
-PLACEHOLDERS = {"RUN": RUN, "FILE.npz": "images.npz", "FOLDER": "folder", "NAME": "synthetic"}
+PLACEHOLDERS = {"RUN": RUN, "FILE.npz": "images.npz", "FOLDER": "folder", "NAME": "synthetic",
+                "PICTURES": "pictures"}  # fmt: skip
 NOT_COMPOSED = "--help", "datamodule=noise"  # Hydra's own, and the snippet's
 COMMANDS = sorted(
     line
@@ -164,6 +166,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }.items():
         (folder / path).parent.mkdir(parents=True)
         (folder / path).write_text(content)
+    (tmp_path / "pictures").mkdir()
+    for i in range(3):
+        Image.new("L", (4, 4), i).save(tmp_path / "pictures" / f"{i}.png")
     monkeypatch.chdir(tmp_path)
     return folder
 

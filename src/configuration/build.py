@@ -105,7 +105,7 @@ def count_weights(model: GenerativeModel) -> dict[str, int]:
 
 
 def build_dataset(node: dict[str, Any]) -> DataSet:
-    """Build the data set that a checked and literal ``node`` names; nothing is fetched or read."""
+    """Build the data set that a checked and literal ``node`` names; nothing is fetched."""
     require_literal(node, source="datamodule.dataset")
     dataset = make(node, path="datamodule.dataset")
     if not isinstance(dataset, DataSet):

@@ -29,6 +29,7 @@ from src.configuration.container import plain, tree
 from src.configuration.guesses import CONFIGS
 from src.configuration.threads import use_threads
 from src.configuration.trust import OF_RUNS, require_known_targets, require_literal, targets
+from src.datamodules.data_set import DataSet
 from src.errors import InputError
 from src.runs.checkpoints import package_of, without
 
@@ -94,14 +95,15 @@ def take_shape_of_data(cfg: DictConfig) -> None:
     """
     if not isinstance(cfg.datamodule, DictConfig) or "dataset" not in cfg.datamodule:
         return  # what is no group is refused later
+    require_use_of_data(cfg)
     config = plain(cfg.datamodule)
-    node = config["dataset"]
+    node, split = config["dataset"], config.get("train_val_test_split")
     require_known_record(cfg, node)
-    check_value(
-        config.get("train_val_test_split"), Sequence[int], path="datamodule.train_val_test_split"
-    )
+    check_value(split, Sequence[int], path="datamodule.train_val_test_split")
     check_dataset(node)
     dataset = build_dataset(node)
+    if dataset.sizes is not None:
+        cfg.datamodule.train_val_test_split = own_sizes(dataset, typed=split or [])
     own = {"n_classes": dataset.n_classes, "channels": dataset.channels, "img_size": dataset.size}
     for key, value in own.items():
         if cfg.model.get(key) is None and key in cfg.model:
@@ -111,6 +113,25 @@ def take_shape_of_data(cfg: DictConfig) -> None:
                 f"model.{key}={cfg.model[key]}, but {dataset.name} has {value}: leave it out, or "
                 f"type model.{key}={value}"
             )
+
+
+def own_sizes(dataset: DataSet, *, typed: Sequence[int]) -> list[int]:
+    """The sizes of train, val and test in a data set that knows them, where no others are typed."""
+    if typed:
+        raise InputError(
+            f"datamodule.train_val_test_split={typed} is not allowed, for {dataset.name} has "
+            f"{dataset.sizes}: leave it out, or type datamodule.dataset.test_share=0.2"
+        )
+    return [*(dataset.sizes or ())]
+
+
+def require_use_of_data(cfg: DictConfig) -> None:
+    """Make the path ``data`` absolute, and refuse it where nothing reads it."""
+    if cfg.data is None:
+        return
+    cfg.data = str(Path(cfg.data).expanduser().absolute())
+    if "data" not in cfg.datamodule.dataset and (cfg.ckpt is None or cfg.task == "train"):
+        raise InputError(f"data={cfg.data} is read by datamodule=image_folder alone: type that too")
 
 
 def trained_model(cfg: DictConfig, saved: dict[str, Any], *, path: Path) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Config:
     threads: int | None
     model: Any  # checked against the class that it names
     datamodule: Call
+    data: str | None
     trainer: Any  # checked against Lightning's Trainer
     callbacks: dict[str, Call]
     logger: dict[str, Call]

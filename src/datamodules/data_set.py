@@ -19,12 +19,13 @@ class DataSet:
     object. They are asked for before ``prepare``, so that finding them must fetch nothing.
     """
 
-    name: ClassVar[str]
+    name: str
     evaluation: ClassVar[type[Evaluation]] = ClassEvaluation  # how generated images are judged
     flip: bool = False  # whether a picture's mirror image is as likely, so that training takes both
     channels: int
     n_classes: int
     size: int  # of a side in pixels, before any resizing
+    sizes: Sequence[int] | None = None  # of train, val and test, where the data themselves say so
 
     @property
     def class_names(self) -> Sequence[str]:

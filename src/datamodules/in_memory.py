@@ -40,11 +40,14 @@ class InMemoryDataModule(pl.LightningDataModule):
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
-        """``seed`` orders the training batches; ``split_seed`` alone divides train from val."""
+        """``seed`` orders the training batches; ``split_seed`` alone divides train from val.
+
+        ``train_val_test_split`` is empty only for data that say their ``sizes`` themselves.
+        """
         super().__init__()
         self.dataset = dataset
         self.batch_size = batch_size
-        self.train_val_test_split = tuple(train_val_test_split)
+        self.train_val_test_split = tuple(train_val_test_split or dataset.sizes or ())
         self.img_size = img_size
         self.seed = seed
         self.split_seed = split_seed
@@ -90,8 +93,11 @@ class InMemoryDataModule(pl.LightningDataModule):
 
     def divide(self, data: Labelled) -> tuple[Labelled, Labelled]:
         """Divide the official train set into train and val, in the data set's own order."""
-        order = self.dataset.order(len(data.labels), seed=self.split_seed)
-        train, val = order.tensor_split([self.train_val_test_split[0]])
+        n_images, n_train = len(data.labels), self.train_val_test_split[0]
+        order = self.dataset.order(n_images, seed=self.split_seed)
+        if torch.equal(order, torch.arange(n_images)):  # as they lie, without a copy
+            return data.take(slice(n_train)), data.take(slice(n_train, None))
+        train, val = order.tensor_split([n_train])
         return data.take(train), data.take(val)
 
     def resize(self, data: Labelled) -> Labelled:

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from itertools import zip_longest
+from pathlib import Path
 from types import NoneType
 from typing import Any, Literal
 
 import pytest
 from hydra import compose, initialize_config_dir
+from PIL import Image
 
 from src.configuration.check import check, check_saved_model, describe, fits
 from src.configuration.container import plain
@@ -81,7 +83,12 @@ def test_the_default_configuration_is_accepted(default: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("options", [*COMBINATIONS, *EXPERIMENTS], ids=" ".join)
-def test_every_option_on_disk_is_accepted(options: list[str]) -> None:
+def test_every_option_on_disk_is_accepted(options: list[str], tmp_path: Path) -> None:
+    if any("image_folder" in option for option in options):
+        (tmp_path / "own").mkdir()
+        for i in range(3):
+            Image.new("L", (4, 4), i).save(tmp_path / "own" / f"{i}.png")
+        options = [*options, f"data={tmp_path / 'own'}", f"data_dir={tmp_path}"]
     check(composed(*options))
 
 

@@ -1,0 +1,168 @@
+"""Pictures in a folder of the user's own, as a data set."""
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from src.class_names import folder_of
+from src.datamodules.data_set import DataSet
+from src.datamodules.listing import PARTS, list_pictures
+from src.datamodules.picture_cache import read_pictures
+from src.datamodules.verified import folder_errors
+from src.errors import InputError
+from src.images import Labelled
+
+log = logging.getLogger(__name__)
+SIZE = 32  # unless another is asked for
+
+
+class ImageFolder(DataSet):
+    """Pictures of any size in a folder per class, or in one folder without labels.
+
+    They are read when the object is made, for only then it is known how many are whole. Of every
+    class a share is for validation and for the test, as ``seed`` draws them, unless folders called
+    train, val and test say so. ``name`` tells what is in the folder.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: str | None,
+        data_dir: str,
+        size: int | None = None,
+        channels: Literal[1, 3] = 3,
+        val_share: float = 0.1,
+        test_share: float = 0.1,
+        seed: int = 0,
+        flip: bool = True,
+    ) -> None:
+        """``size`` is the side of the squares that are read; one of ``channels`` is grey."""
+        require_shares(val_share, test_share)
+        self.shares = {"val": val_share, "test": test_share}
+        self.seed, self.flip = seed, flip
+        self.size, self.channels = size or SIZE, channels
+        self.root = require_folder(data)
+        with folder_errors(Path(data_dir)):
+            self.pictures = read_pictures(
+                list_pictures(self.root),
+                Path(data_dir) / "image_folders",
+                size=self.size,
+                channels=channels,
+            )
+        self.require_pictures()
+        self.names = sorted({file.label for file in self.pictures.files})
+        self.n_classes = len(self.names)
+        self.name = f"{folder_of(self.root.name)}-{self.pictures.path.stem[-8:]}"
+        self.rows = self.divide()
+        self.sizes = [len(self.rows[part]) for part in PARTS]
+
+    @property
+    @override
+    def class_names(self) -> list[str]:
+        return self.names
+
+    @override
+    def prepare(self) -> None:
+        """Say what was read, for reading is done."""
+        n, channels, size, _ = self.pictures.shape
+        kind = f"{self.n_classes} classes" if self.n_classes > 1 else "one class"
+        log.info(
+            "%s: %s pictures of %s, %d x %d x %d; kept as %s",
+            self.root, f"{n:,}", kind, channels, size, size, self.pictures.path,
+        )  # fmt: skip
+        if self.pictures.skipped:
+            log.warning("%s: %s", self.root, self.pictures.summary_of_skipped())
+
+    @override
+    def load(self) -> tuple[Labelled, Labelled]:
+        """Training and then validation pictures, and test pictures."""
+        both = torch.cat([self.rows["train"], self.rows["val"]])
+        whole = Labelled(self.pictures.images, self.labels())
+        return whole.take(both), whole.take(self.rows["test"])
+
+    @override
+    def order(self, count: int, *, seed: int) -> Tensor:
+        """Rows (count,) as ``load`` has joined them."""
+        return torch.arange(count)
+
+    def labels(self) -> Tensor:
+        """The class indices (N,) of all pictures."""
+        places = {name: label for label, name in enumerate(self.names)}
+        return torch.tensor([places[file.label] for file in self.pictures.files])
+
+    def divide(self) -> dict[str, Tensor]:
+        """The rows of the pictures for "train", "val" and "test", each in random order.
+
+        A part has those in its folder. Where it has no folder, it has a share of each class, and
+        "train" has the rest.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        rows: dict[str, list[int]] = {part: [] for part in PARTS}
+        pools: dict[str, list[int]] = {name: [] for name in self.names}
+        for row, file in enumerate(self.pictures.files):
+            (pools[file.label] if file.part in ("", "train") else rows[file.part]).append(row)
+        for name in self.names:
+            mine = shuffled(pools[name], generator)
+            self.require_enough(name, len(mine))
+            for part, share in self.drawn.items():
+                count = max(1, round(share * len(pools[name])))
+                rows[part] += mine[:count]
+                mine = mine[count:]
+            rows["train"] += mine
+        return {part: torch.tensor(shuffled(rows[part], generator)) for part in PARTS}
+
+    @property
+    def drawn(self) -> dict[str, float]:
+        """The parts without a folder of their own, and their shares of each class."""
+        there = {file.part for file in self.pictures.files}
+        return {part: share for part, share in self.shares.items() if part not in there}
+
+    def require_pictures(self) -> None:
+        """Refuse a folder without any whole picture."""
+        skipped = self.pictures.summary_of_skipped() if self.pictures.skipped else "it is empty"
+        if not self.pictures.files:
+            raise InputError(
+                f"data={self.root} holds no picture that can be read ({skipped}): type data=PATH "
+                "with a folder of pictures, or of a folder for each class"
+            )
+
+    def require_enough(self, name: str, n: int) -> None:
+        """Refuse a class with too few pictures for every part that is drawn from it."""
+        least = 1 + len(self.drawn)
+        if n < least:
+            where = "train" if len(self.drawn) < len(self.shares) else self.root.name
+            raise InputError(
+                f"the class {name} has too few whole pictures in {where} to train, validate and "
+                f"test on ({n}): put at least {least} there, or remove its folder"
+            )
+
+
+def shuffled(rows: list[int], generator: torch.Generator) -> list[int]:
+    """The same rows in a random order."""
+    return [rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()]
+
+
+def require_shares(val: float, test: float) -> None:
+    """Refuse shares that leave nothing to train on."""
+    if min(val, test) <= 0 or val + test >= 1:
+        raise InputError(
+            f"datamodule.dataset.val_share={val} and test_share={test} must be above 0, and their "
+            "sum below 1: type datamodule.dataset.val_share=0.1"
+        )
+
+
+def require_folder(data: str | None) -> Path:
+    """The folder that ``data`` names."""
+    if data is None:
+        raise InputError("datamodule=image_folder needs a folder of pictures: type data=PATH")
+    root = Path(data).expanduser().absolute()
+    if not root.is_dir():
+        raise InputError(
+            f"data={data} is no folder: type data=PATH with a folder of pictures, or of a folder "
+            "for each class"
+        )
+    return root

@@ -1,0 +1,117 @@
+"""What lies in a folder of pictures: files, their classes and parts, and what is left aside."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from src.errors import InputError
+
+PARTS = "train", "val", "test"
+
+
+class File(NamedTuple):
+    """A file by its path below the folder, the part that it is in, if any, and its class."""
+
+    path: str
+    part: str
+    label: str
+
+
+@dataclass
+class Listing:
+    """The files of a folder, in the order of part, class and name, and why others are skipped."""
+
+    root: Path
+    files: list[File] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def class_names(self) -> list[str]:
+        return sorted({file.label for file in self.files})
+
+    @property
+    def parts(self) -> set[str]:
+        """Those of "train", "val" and "test" that have a folder of their own."""
+        return {file.part for file in self.files} - {""}
+
+
+def list_pictures(root: Path) -> Listing:
+    """List a folder that holds a folder for each class, or pictures without labels.
+
+    The same may be in folders called train, val and test, if there are no others beside them. Of a
+    class are all files below its folder. Links are followed, but not in circles.
+    """
+    listing = Listing(root)
+    tops = {path.name for path in folders_in(root)}
+    parts = sorted(tops, key=PARTS.index) if "train" in tops and tops <= {*PARTS} else [""]
+    for part in parts:
+        list_part(listing, root / part, part=part)
+    if parts != [""]:
+        list_loose(listing, root)
+    return listing
+
+
+def list_part(listing: Listing, folder: Path, *, part: str) -> None:
+    """Add the files below ``folder`` to a listing."""
+    classes = folders_in(folder)
+    for home in classes or [folder]:
+        label = home.name if classes else listing.root.name
+        found = [File(path, part, label) for path in walk(home, listing)]
+        if not found:
+            raise InputError(
+                f"{home} holds no picture: put some there, or remove the folder, which would be a "
+                "class"
+            )
+        listing.files += found
+    if classes:
+        list_loose(listing, folder)
+
+
+def list_loose(listing: Listing, folder: Path) -> None:
+    """Note the files that lie beside the folders of classes or parts."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            why = "hidden" if path.name.startswith(".") else "in no class's folder"
+            listing.skipped[str(path.relative_to(listing.root))] = why
+
+
+def folders_in(folder: Path) -> Sequence[Path]:
+    """The folders in ``folder`` that are not hidden, in the order of their names."""
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def walk(folder: Path, listing: Listing, *, above: Sequence[str] = ()) -> Iterator[str]:
+    """Yield the paths of all files below ``folder``, and note what is left aside."""
+    above = [*(above or [os.path.realpath(listing.root)]), os.path.realpath(folder)]
+    home = "" if folder == listing.root else f"{folder.relative_to(listing.root)}/"
+    for entry in entries(folder, listing):
+        why = reason_to_skip(entry, above=above)
+        if why is not None:
+            listing.skipped[home + entry.name] = why
+        elif not entry.is_file(follow_symlinks=False) and Path(entry).is_dir():
+            yield from walk(folder / entry.name, listing, above=above)
+        else:
+            yield home + entry.name
+
+
+def entries(folder: Path, listing: Listing) -> "list[os.DirEntry[str]]":
+    """What lies in a folder, by name; nothing, which is noted, if it cannot be read."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        listing.skipped[str(folder.relative_to(listing.root))] = f"unreadable ({error.strerror})"
+        return []
+
+
+def reason_to_skip(entry: "os.DirEntry[str]", *, above: Sequence[str]) -> str | None:
+    """Why there is no picture at ``entry``, or none below it; ``above`` are the folders around."""
+    if entry.name.startswith("."):
+        return "hidden"
+    if entry.is_file(follow_symlinks=False):
+        return None
+    if Path(entry).is_dir():
+        return "a link in a circle" if os.path.realpath(entry) in above else None
+    return None if Path(entry).is_file() else "no file"
