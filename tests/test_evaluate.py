@@ -225,9 +225,9 @@ def test_a_test_split_that_is_too_small_is_refused(
 ) -> None:
     arrays = {"images": np.full((700, 1, 28, 28), 9, np.uint8), "labels": np.arange(700) % 10}
     np.savez(tmp_path / "black.npz", **arrays)
-    split = "datamodule.train_val_test_split=[1024,256,256]"
+    split = "datamodule.train_val_test_split=[1024,256,64]"
     small = ["datamodule=synthetic", split, f"samples={tmp_path / 'black.npz'}", "cas_seeds=0"]
-    with pytest.raises(InputError, match="the test split has 25 images of class"):
+    with pytest.raises(InputError, match="64 test images are too few"):
         evaluate(typed("task=evaluate", *small, f"data_dir={judged_data}"))
 
 
