@@ -123,5 +123,5 @@ def test_real_cifar10_arrives_by_one_of_its_ways(tmp_path: Path) -> None:
     train, test = data.load()
     assert train.images.shape == (50_000, 3, 32, 32)
     assert test.labels.bincount().tolist() == [1_000] * 10
-    means = train.images.float().mean((0, 2, 3)) / 255
+    means = train.images.double().mean((0, 2, 3)) / 255
     assert means.tolist() == pytest.approx([0.49139968, 0.48215841, 0.44653091], abs=1e-6)

@@ -51,13 +51,15 @@ class Autoencoder(nn.Module):
         mean, log_variance = self.encoder(images, labels).chunk(2, dim=1)
         latents = mean + (log_variance / 2).exp() * torch.randn_like(mean)
         decoded = self.decoder.generator(latents, labels)
-        mse = (images - decoded).square().mean()
-        if self.training:
-            self.decoder.prior.follow(mean, log_variance, labels)
-            self.running_variance.lerp_(mse.detach(), 1 - MEMORY)
-        variance = mse if self.training else self.running_variance
-        reconstruction = gaussian_nll(mse, variance, images[0].numel())
-        return decoded, Bound(reconstruction, self.decoder.prior.kl(mean, log_variance, labels))
+        mse = (images - decoded.float()).square().mean()
+        with torch.autocast(images.device.type, enabled=False):  # moments need float32
+            posterior = mean.float(), log_variance.float(), labels
+            if self.training:
+                self.decoder.prior.follow(*posterior)
+                self.running_variance.lerp_(mse.detach(), 1 - MEMORY)
+            variance = mse if self.training else self.running_variance
+            reconstruction = gaussian_nll(mse, variance, images[0].numel())
+            return decoded, Bound(reconstruction, self.decoder.prior.kl(*posterior))
 
 
 class VAE(OneObjective):

@@ -37,8 +37,8 @@ class ClassNormals(nn.Module):
         counts = is_of.sum(dim=1)
         share = (1 - MEMORY**counts)[:, None, None]
         weights = is_of / counts.clamp_min(1)[:, None]
-        means = weights @ mean.float()
-        second = torch.diag_embed(log_variance.float().exp()) + outer(mean.float())
+        means = weights @ mean
+        second = torch.diag_embed(log_variance.exp()) + outer(mean)
         within = torch.einsum("kn,nij->kij", weights, second) - outer(means)
         old = self.running_factor @ self.running_factor.mT
         apart = share * (1 - share) * outer(means - self.running_mean)
