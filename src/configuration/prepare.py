@@ -129,7 +129,11 @@ def require_use_of_data(cfg: DictConfig) -> None:
     """Make the path ``data`` absolute, and refuse it where nothing reads it."""
     if cfg.data is None:
         return
-    check_value(plain(cfg)["data"], str, path="data")
+    if not isinstance(cfg.data, str) or not cfg.data:
+        raise InputError(
+            f"data={cfg.data} is no path: type data=FOLDER, and data=./{cfg.data or 'FOLDER'} "
+            "where its name is a number or a word such as true"
+        )
     cfg.data = str(Path(cfg.data).expanduser().absolute())
     if "data" not in cfg.datamodule.dataset and (cfg.ckpt is None or cfg.task == "train"):
         raise InputError(f"data={cfg.data} is read by datamodule=image_folder alone: type that too")

@@ -1,6 +1,7 @@
 """Pictures in a folder of the user's own, as a data set."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ from typing_extensions import override
 from src.class_names import folder_of
 from src.datamodules.data_set import DataSet
 from src.datamodules.listing import PARTS, list_pictures
-from src.datamodules.picture_cache import read_pictures
+from src.datamodules.picture_cache import read_pictures, short_hash
 from src.datamodules.verified import folder_errors
 from src.errors import InputError
 from src.images import Labelled
@@ -46,15 +47,14 @@ class ImageFolder(DataSet):
         self.seed, self.flip = seed, flip
         self.size, self.channels = size or SIZE, channels
         self.root = require_folder(data)
+        listing = list_pictures(self.root)
         with folder_errors(Path(data_dir)):
             self.pictures = read_pictures(
-                list_pictures(self.root),
-                Path(data_dir) / "image_folders",
-                size=self.size,
-                channels=channels,
+                listing, Path(data_dir) / "image_folders", size=self.size, channels=channels
             )
         self.require_pictures()
         self.names = sorted({file.label for file in self.pictures.files})
+        self.require_classes(listing.class_names)
         self.n_classes = len(self.names)
         self.name = f"{folder_of(self.root.name)}-{self.pictures.path.stem[-8:]}"
         self.rows = self.divide()
@@ -69,7 +69,8 @@ class ImageFolder(DataSet):
     def prepare(self) -> None:
         """Say what was read, for reading is done."""
         n, channels, size, _ = self.pictures.shape
-        kind = f"{self.n_classes} classes" if self.n_classes > 1 else "one class"
+        some = ", ".join(self.names[:10]) + ", ..." * (self.n_classes > 10)
+        kind = f"{self.n_classes} classes ({some})" if self.n_classes > 1 else "one class"
         log.info(
             "%s: %s pictures of %s, %d x %d x %d; kept as %s",
             self.root, f"{n:,}", kind, channels, size, size, self.pictures.path,
@@ -97,23 +98,28 @@ class ImageFolder(DataSet):
     def divide(self) -> dict[str, Tensor]:
         """The rows of the pictures for "train", "val" and "test", each in random order.
 
-        A part has those in its folder. Where it has no folder, it has a share of each class, and
+        A part has those in its folder. Where it has no folder, it has a share of each class, from
+        either end of an order that stays when pictures come or go: then few change their part.
         "train" has the rest.
         """
-        generator = torch.Generator().manual_seed(self.seed)
         rows: dict[str, list[int]] = {part: [] for part in PARTS}
         pools: dict[str, list[int]] = {name: [] for name in self.names}
         for row, file in enumerate(self.pictures.files):
             (pools[file.label] if file.part in ("", "train") else rows[file.part]).append(row)
         for name in self.names:
-            mine = shuffled(pools[name], generator)
+            mine = self.in_random_order(pools[name])
             self.require_enough(name, len(mine))
             for part, share in self.drawn.items():
                 count = max(1, round(share * len(pools[name])))
-                rows[part] += mine[:count]
-                mine = mine[count:]
+                taken = slice(count) if part == "val" else slice(len(mine) - count, None)
+                rows[part] += mine[taken]
+                del mine[taken]
             rows["train"] += mine
-        return {part: torch.tensor(shuffled(rows[part], generator)) for part in PARTS}
+        return {part: torch.tensor(self.in_random_order(rows[part])) for part in PARTS}
+
+    def in_random_order(self, rows: list[int]) -> list[int]:
+        """Rows in the order of a hash of their paths and the seed, whatever others there are."""
+        return sorted(rows, key=lambda row: short_hash(self.seed, self.pictures.files[row].path))
 
     @property
     def drawn(self) -> dict[str, float]:
@@ -130,6 +136,14 @@ class ImageFolder(DataSet):
                 "with a folder of pictures, or of a folder for each class"
             )
 
+    def require_classes(self, names: Sequence[str]) -> None:
+        """Refuse classes of whose pictures none can be read, which would be missed silently."""
+        if gone := [name for name in names if name not in self.names]:
+            raise InputError(
+                f"no picture of the class {gone[0]} can be read "
+                f"({self.pictures.summary_of_skipped()}): mend them, or remove its folder"
+            )
+
     def require_enough(self, name: str, n: int) -> None:
         """Refuse a class with too few pictures for every part that is drawn from it."""
         least = 1 + len(self.drawn)
@@ -139,11 +153,6 @@ class ImageFolder(DataSet):
                 f"the class {name} has too few whole pictures in {where} to train, validate and "
                 f"test on ({n}): put at least {least} there, or remove its folder"
             )
-
-
-def shuffled(rows: list[int], generator: torch.Generator) -> list[int]:
-    """The same rows in a random order."""
-    return [rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()]
 
 
 def require_shares(val: float, test: float) -> None:

@@ -46,6 +46,13 @@ def list_pictures(root: Path) -> Listing:
     listing = Listing(root)
     tops = {path.name for path in folders_in(root)}
     parts = sorted(tops, key=PARTS.index) if "train" in tops and tops <= {*PARTS} else [""]
+    if parts == [""] and "train" in (lower := {name.lower() for name in tops}):
+        raise InputError(
+            f"{root} holds the folders {', '.join(sorted(tops))}: parts are called train, val and "
+            "test, in lower case and with no other folder beside them; rename or move the others"
+            if len(lower) > 1
+            else f"{root} holds the folder {', '.join(tops)} alone: type data={root / min(tops)}"
+        )
     for part in parts:
         list_part(listing, root / part, part=part)
     if parts != [""]:

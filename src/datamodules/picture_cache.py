@@ -71,7 +71,7 @@ def read_pictures(listing: Listing, folder: Path, *, size: int, channels: int) -
         records = map(read_record, folder.glob(f"*-{key}.json"))
         found = next((record for record in records if record is not None), None)
         if found is None:
-            for path in (*folder.glob(f"{place}-*"), *folder.glob("*.partial")):
+            for path in {*folder.glob(f"{place}-*"), *folder.glob("*.partial")}:
                 path.unlink()  # of what the pictures were before, or of a crash
             found = decode(listing, folder / f"{place}-{key}.json", size=size, channels=channels)
     return replace(found, skipped=listing.skipped | found.skipped)

@@ -200,7 +200,11 @@ def test_bad_files_are_skipped_in_one_line(pets: Path, caplog: pytest.LogCapture
         data.prepare()
         first, second = caplog.messages
         assert_says(
-            first, str(pets), "30 pictures of 2 classes", "3 x 4 x 4", str(data.pictures.path)
+            first,
+            str(pets),
+            "30 pictures of 2 classes (cat, dog)",
+            "3 x 4 x 4",
+            str(data.pictures.path),
         )
         assert_says(second, "6 files are skipped: 2 not an image (cat/page.png, dog/page.jpg)")
         assert_says(
@@ -241,6 +245,52 @@ def test_too_few_pictures_are_refused(pets: Path) -> None:
     (pets.parent / "none" / "a.txt").write_text("a")
     with pytest.raises(InputError, match=r"no picture that can be read .*1 not an image \(a.txt\)"):
         read(pets.parent / "none")
+
+
+def test_a_class_of_unreadable_pictures_is_not_missed_silently(pets: Path) -> None:
+    (pets / "bird").mkdir()
+    (pets / "bird" / "1.jpg").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"no picture of the class bird can be read .*bird/1.jpg"):
+        read(pets)
+
+
+def test_a_picture_that_goes_moves_few_others(pets: Path) -> None:
+    """No image that was trained on becomes a test image, but the one that takes its place."""
+    before = shades(read(pets))
+    for path in sorted((pets / "dog").iterdir()):
+        content = path.read_bytes()
+        path.unlink()
+        after = shades(read(pets))
+        assert len(after["test"][1] - before["test"][1]) <= 1
+        assert len(after["val"][1] - before["val"][1]) <= 1
+        assert after["test"][0] == before["test"][0]
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        (["Train/cat", "Test/cat"], "holds the folders Test, Train: parts are called train, val"),
+        (["train/cat", "docs"], "holds the folders docs, train: parts are called train, val"),
+        (["Train/cat"], "holds the folder Train alone: type data="),
+    ],
+)
+def test_folders_that_are_nearly_parts_are_no_classes(
+    tmp_path: Path, folders: list[str], said: str
+) -> None:
+    for folder in folders:
+        paint(tmp_path / "own" / folder / "1.png", 1)
+    with pytest.raises(InputError, match=said):
+        read(tmp_path / "own")
+
+
+def test_what_a_crash_left_does_not_stop_the_next_start(pets: Path) -> None:
+    data = read(pets)
+    path = data.pictures.path
+    path.unlink()
+    path.with_suffix(".images").rename(path.with_suffix(".partial"))
+    again = read(pets)
+    assert torch.equal(again.pictures.images, data.pictures.images)
 
 
 def test_a_class_that_is_tested_but_not_trained_is_refused(tmp_path: Path) -> None:

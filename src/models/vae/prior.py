@@ -33,18 +33,21 @@ class ClassNormals(nn.Module):
     @torch.no_grad()
     def follow(self, mean: Tensor, log_variance: Tensor, labels: Tensor) -> None:
         """Mix latents N(mean, exp(log_variance)), both (N, Z), into the running moments."""
-        is_of = F.one_hot(labels, len(self.running_mean)).T.float()  # (K, N)
+        mean, log_variance = mean.double(), log_variance.double()  # for small spreads far from 0
+        is_of = F.one_hot(labels, len(self.running_mean)).T.double()  # (K, N)
         counts = is_of.sum(dim=1)
         share = (1 - MEMORY**counts)[:, None, None]
         weights = is_of / counts.clamp_min(1)[:, None]
         means = weights @ mean
         second = torch.diag_embed(log_variance.exp()) + outer(mean)
         within = torch.einsum("kn,nij->kij", weights, second) - outer(means)
-        old = self.running_factor @ self.running_factor.mT
-        apart = share * (1 - share) * outer(means - self.running_mean)
+        old_mean, old_factor = self.running_mean.double(), self.running_factor.double()
+        old = old_factor @ old_factor.mT
+        apart = share * (1 - share) * outer(means - old_mean)
         mixed = torch.lerp(old, within, share) + apart
-        self.running_factor.copy_(torch.linalg.cholesky(mixed))
-        self.running_mean.lerp_(means, share[:, :, 0])
+        factor, _ = torch.linalg.cholesky_ex(mixed)  # of numbers that are not finite, none
+        self.running_factor.copy_(factor)
+        self.running_mean.copy_(torch.lerp(old_mean, means, share[:, :, 0]))
 
     def kl(self, mean: Tensor, log_variance: Tensor, labels: Tensor) -> Tensor:
         """KL(N(mean, exp(log_variance)) || prior of the class), of latents (N, Z), averaged over N.

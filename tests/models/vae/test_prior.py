@@ -90,3 +90,12 @@ def test_a_batch_leaves_the_moments_of_a_mixture() -> None:
     )
     torch.testing.assert_close(prior.running_mean[0], mean)
     torch.testing.assert_close(covariance(prior, 0), second - mean.outer(mean))
+
+
+def test_moments_far_from_zero_keep_their_spread_and_infinite_ones_do_not_raise() -> None:
+    prior, labels = ClassNormals(1, 2), torch.zeros(64, dtype=torch.long)
+    torch.manual_seed(0)
+    for _ in range(1_000):
+        prior.follow(1e4 + torch.randn(64, 2), torch.full((64, 2), -20.0), labels)
+    torch.testing.assert_close(covariance(prior, 0), torch.eye(2), atol=0.3, rtol=0)
+    prior.follow(torch.full((64, 2), torch.inf), torch.zeros(64, 2), labels)
