@@ -243,6 +243,7 @@ def test_the_layout_has_a_line_for_every_folder_of_src() -> None:
 
 def test_the_citation_is_of_this_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    citation = dict(re.findall(r"(\w+) = \{(.*?)\}", section("Citation and license")))
+    text = section("Citation, and the [MIT license](LICENSE)")
+    citation = dict(re.findall(r"(\w+) = \{(.*?)\}", text))
     assert citation["title"] == project["description"]
     assert citation["version"] == project["version"]

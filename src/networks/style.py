@@ -222,7 +222,7 @@ class Generator(nn.Module):
     @override
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         styles = self.styles(latents, labels)
-        x = self.constant.permute(2, 0, 1).expand(len(latents), -1, -1, -1)  # channels last
+        x = self.constant.permute(2, 0, 1).expand(latents.shape[0], -1, -1, -1)  # channels last
         for layer in self.layers:
             x = layer(x, styles, latents)
         return self.to_images(x * self.image_gains(styles)[:, :, None, None]).tanh()

@@ -55,7 +55,7 @@ class Ode(nn.Module):
 
     def guided(self, x: Tensor, t: float, *, labels: Tensor) -> Tensor:
         """The velocity of points x (N, C, H, W) at time ``t``."""
-        at = x.new_full((len(x),), t)
+        at = x.new_full(x.shape[:1], t)
         of_class = self.velocity(x, at, labels)
         if not self.guidance.acts(t):
             return of_class
