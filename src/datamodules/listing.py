@@ -1,7 +1,7 @@
 """What lies in a folder of pictures: files, their classes and parts, and what is left aside."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -46,18 +46,23 @@ def list_pictures(root: Path) -> Listing:
     listing = Listing(root)
     tops = {path.name for path in folders_in(root)}
     parts = sorted(tops, key=PARTS.index) if "train" in tops and tops <= {*PARTS} else [""]
-    if parts == [""] and "train" in (lower := {name.lower() for name in tops}):
-        raise InputError(
-            f"{root} holds the folders {', '.join(sorted(tops))}: parts are called train, val and "
-            "test, in lower case and with no other folder beside them; rename or move the others"
-            if len(lower) > 1
-            else f"{root} holds the folder {', '.join(tops)} alone: type data={root / min(tops)}"
-        )
+    if parts == [""]:
+        require_no_near_parts(root, tops)
     for part in parts:
         list_part(listing, root / part, part=part)
     if parts != [""]:
         list_loose(listing, root)
     return listing
+
+
+def require_no_near_parts(root: Path, names: Set[str]) -> None:
+    """Refuse folders that are nearly parts, and would be classes; a train beside planes is one."""
+    lower = {name.lower() for name in names}
+    if "train" in lower and lower & {"val", "valid", "validation", "test"}:
+        raise InputError(
+            f"{root} holds the folders {', '.join(sorted(names))}: parts are called train, val and "
+            "test, in lower case and with no other folder beside them; rename or move the others"
+        )
 
 
 def list_part(listing: Listing, folder: Path, *, part: str) -> None:

@@ -271,8 +271,8 @@ def test_a_picture_that_goes_moves_few_others(pets: Path) -> None:
     ("folders", "said"),
     [
         (["Train/cat", "Test/cat"], "holds the folders Test, Train: parts are called train, val"),
-        (["train/cat", "docs"], "holds the folders docs, train: parts are called train, val"),
-        (["Train/cat"], "holds the folder Train alone: type data="),
+        (["train/cat", "test/cat", "docs"], "holds the folders docs, test, train: parts are"),
+        (["train/cat", "valid/cat"], "holds the folders train, valid: parts are called train"),
     ],
 )
 def test_folders_that_are_nearly_parts_are_no_classes(
