@@ -44,6 +44,11 @@ def translated(images: Tensor, by: int, *, fill: float) -> Tensor:
     return picked.view_as(images)
 
 
+def mirrored(images: Tensor, which: Tensor) -> Tensor:
+    """Images (N, C, H, W), mirrored left to right where the booleans ``which`` (N,) say so."""
+    return torch.where(which.view(-1, 1, 1, 1), images.flip(3), images)
+
+
 def picture(image: Tensor) -> Image.Image:
     """A uint8 image (C, H, W) of one channel or three as a picture that can be saved."""
     pixels = image.permute(1, 2, 0).numpy()

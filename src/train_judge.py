@@ -17,7 +17,7 @@ from src.errors import InputError
 from src.metrics.cache import md5_of_data
 from src.metrics.classify import accuracy, train_classifier
 from src.metrics.judges import ROLES, Record, pack, save_judges, unpack
-from src.networks.classifier import Classifier
+from src.networks.classifier import PLAIN_SIDE, side_seen
 
 log = logging.getLogger(__name__)
 EPOCHS = 15
@@ -56,11 +56,12 @@ def train_one(
     started = perf_counter()
     parts, dataset = datamodule.parts, datamodule.dataset
     n_classes, (n_images, channels, img_size, _) = dataset.n_classes, parts["train"].images.shape
-    network = Classifier(channels=channels, n_classes=n_classes, img_size=img_size)
-    epochs = EPOCHS if network.is_plain else max(EPOCHS, ceil(LEAST_IMAGES / n_images))
+    side = side_seen(channels=channels, img_size=img_size)
+    is_plain = side == PLAIN_SIDE
+    epochs = EPOCHS if is_plain else max(EPOCHS, ceil(LEAST_IMAGES / n_images))
     network = train_classifier(
         parts["train"], n_classes=n_classes, epochs=epochs, seed=seed, device=device,
-        shift=network.size // (14 if network.is_plain else 8), flip=dataset.flip,
+        shift=side // (14 if is_plain else 8), flip=dataset.flip,
     )  # fmt: skip
     content = pack(network)
     sha256 = hashlib.sha256(content).hexdigest()

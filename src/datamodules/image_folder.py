@@ -57,6 +57,9 @@ class ImageFolder(DataSet):
         self.require_classes(listing.class_names)
         self.n_classes = len(self.names)
         self.name = f"{folder_of(self.root.name)}-{self.pictures.path.stem[-8:]}"
+        there = {file.part for file in self.pictures.files}
+        # The parts without a folder of their own, and their shares of each class.
+        self.drawn = {part: share for part, share in self.shares.items() if part not in there}
         self.rows = self.divide()
         self.sizes = [len(self.rows[part]) for part in PARTS]
 
@@ -120,12 +123,6 @@ class ImageFolder(DataSet):
     def in_random_order(self, rows: list[int]) -> list[int]:
         """Rows in the order of a hash of their paths and the seed, whatever others there are."""
         return sorted(rows, key=lambda row: short_hash(self.seed, self.pictures.files[row].path))
-
-    @property
-    def drawn(self) -> dict[str, float]:
-        """The parts without a folder of their own, and their shares of each class."""
-        there = {file.part for file in self.pictures.files}
-        return {part: share for part, share in self.shares.items() if part not in there}
 
     def require_pictures(self) -> None:
         """Refuse a folder without any whole picture."""

@@ -31,11 +31,6 @@ class Listing:
     def class_names(self) -> list[str]:
         return sorted({file.label for file in self.files})
 
-    @property
-    def parts(self) -> set[str]:
-        """Those of "train", "val" and "test" that have a folder of their own."""
-        return {file.part for file in self.files} - {""}
-
 
 def list_pictures(root: Path) -> Listing:
     """List a folder that holds a folder for each class, or pictures without labels.

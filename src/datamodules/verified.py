@@ -6,12 +6,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import ClassVar
 
+from typing_extensions import override
+
+from src.datamodules.data_set import DataSet
 from src.datamodules.sources import Source, SourceError
 from src.errors import InputError
 from src.files import write_atomically
 
 log = logging.getLogger(__name__)
+
+
+class VerifiedData(DataSet):
+    """A data set of files in a ``folder``, known by their md5 and fetched from the first source."""
+
+    md5s: ClassVar[Mapping[str, str]]
+    folder: Path
+
+    def sources(self) -> list[Source]:
+        """The sources in the order of trying."""
+        raise NotImplementedError
+
+    @override
+    def prepare(self) -> None:
+        with folder_errors(self.folder):
+            ensure_files(self.folder, self.md5s, self.sources())
 
 
 def ensure_files(folder: Path, md5s: Mapping[str, str], sources: Sequence[Source]) -> None:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.images import Labelled, to_float, translated
+from src.images import Labelled, mirrored, to_float, translated
 from src.networks.classifier import Classifier
 
 BATCH = 128
@@ -58,8 +58,7 @@ def shifted(images: Tensor, by: int) -> Tensor:
 
 def flipped(images: Tensor) -> Tensor:
     """Images (N, C, H, W), each mirrored from left to right or not, at random."""
-    mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
-    return torch.where(mirrored, images.flip(3), images)
+    return mirrored(images, torch.rand(len(images), device=images.device) < 0.5)
 
 
 @torch.inference_mode()

@@ -7,7 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
+PLAIN_SIDE = 28
 STAGES = 32, 64, 128, 192  # channels of the residual network, each at half the side of the last
+
+
+def side_seen(*, channels: int, img_size: int) -> int:
+    """The side of what a classifier of such images sees: ``PLAIN_SIDE`` means the plain network."""
+    if channels == 1 and img_size <= PLAIN_SIDE:
+        return PLAIN_SIDE
+    return 32 if img_size <= 32 else 64
 
 
 class Classifier(nn.Module):
@@ -23,11 +31,10 @@ class Classifier(nn.Module):
 
     def __init__(self, *, channels: int, n_classes: int, img_size: int = 28) -> None:
         super().__init__()
-        self.is_plain = channels == 1 and img_size <= 28
-        if self.is_plain:
-            self.size, body = 28, plain(self.n_features)
+        self.size = side_seen(channels=channels, img_size=img_size)
+        if self.size == PLAIN_SIDE:
+            body = plain(self.n_features)
         else:
-            self.size = 32 if img_size <= 32 else 64
             body = residual(channels, self.size, self.n_features)
         self.body = nn.Sequential(*body, nn.BatchNorm1d(self.n_features, affine=False))
         self.drop = nn.Dropout(0.2)

@@ -21,47 +21,34 @@ def about(middle: float, strength: float, images: Tensor) -> Tensor:
     return torch.rand_like(images[:, :1, :1, :1]).mul_(2 * strength).add_(middle - strength)
 
 
-def require_strength(strength: float) -> None:
-    if strength < 0:
-        raise InputError(f"strength={strength} is not allowed: type 0 or more")
-
-
 @dataclass(frozen=True)
-class Brightness:
-    """Adds one number, at most ``strength`` from 0, to all pixels of an image."""
+class Recolouring:
+    """What changes colours by up to ``strength``."""
 
     strength: float
 
     def __post_init__(self) -> None:
-        require_strength(self.strength)
+        if self.strength < 0:
+            raise InputError(f"strength={self.strength} is not allowed: type 0 or more")
+
+
+class Brightness(Recolouring):
+    """Adds one number, at most ``strength`` from 0, to all pixels of an image."""
 
     def __call__(self, images: Tensor) -> Tensor:
         return images + about(0.0, self.strength, images)
 
 
-@dataclass(frozen=True)
-class Saturation:
+class Saturation(Recolouring):
     """Scales how far channels are from their mean in each pixel, by 1 +- ``strength``."""
 
-    strength: float
-
-    def __post_init__(self) -> None:
-        require_strength(self.strength)
-
     def __call__(self, images: Tensor) -> Tensor:
-        return torch.lerp(
-            images.mean(dim=1, keepdim=True), images, about(1.0, self.strength, images)
-        )
+        mean = images.mean(dim=1, keepdim=True)
+        return torch.lerp(mean, images, about(1.0, self.strength, images))
 
 
-@dataclass(frozen=True)
-class Contrast:
+class Contrast(Recolouring):
     """Scales how far values are from the mean of their image, by 1 +- ``strength``."""
-
-    strength: float
-
-    def __post_init__(self) -> None:
-        require_strength(self.strength)
 
     def __call__(self, images: Tensor) -> Tensor:
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
