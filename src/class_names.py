@@ -1,6 +1,7 @@
 """The names of classes: as they are typed, as messages list them, and as folders bear them."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -34,6 +35,16 @@ def likely(typed: Sequence[str | int], names: Sequence[str]) -> str | None:
     lower = {name.lower(): name for name in names}
     near = [get_close_matches(str(each).lower(), lower, n=1) for each in typed]
     return next((lower[found[0]] for found in near if found), None)
+
+
+def folders_of(names: Sequence[str]) -> list[str]:
+    """A folder for each class; those that would share one, if only in capitals, add their index."""
+    folders = [folder_of(name) for name in names]
+    times = Counter(folder.lower() for folder in folders)
+    return [
+        folder if times[folder.lower()] == 1 else f"{folder}-{label}"
+        for label, folder in enumerate(folders)
+    ]
 
 
 def folder_of(name: str) -> str:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 from torch import Tensor
 
-from src.class_names import find_class, folder_of, likely, listed
+from src.class_names import find_class, folders_of, likely, listed
 from src.configuration.build import build_model, choose_device, ready_data
 from src.configuration.check import check_saved_data, check_saved_model
 from src.configuration.container import plain
@@ -116,11 +116,11 @@ def reconstruct(
 
 def write_pictures(folder: Path, data: Labelled, *, names: Sequence[str]) -> None:
     """Write every image into a file of its own, numbered from 1 in a folder per class."""
-    numbers: Counter[str] = Counter()
+    homes = folders_of(names)
+    numbers: Counter[int] = Counter()
     for image, label in zip(data.images, data.labels.tolist(), strict=True):
-        home = folder_of(names[label])
-        numbers[home] += 1
-        path = folder / home / f"{numbers[home]:04d}.png"
+        numbers[label] += 1
+        path = folder / homes[label] / f"{numbers[label]:04d}.png"
         path.parent.mkdir(exist_ok=True)
         picture(image).save(path)
 

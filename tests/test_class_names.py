@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from src.class_names import find_class, folder_of, likely, listed, numbered
+from src.class_names import find_class, folder_of, folders_of, likely, listed, numbered
 
 ANIMALS = ["cat", "dog", "hen"]
 
@@ -58,3 +58,8 @@ def test_the_nearest_name_is_guessed() -> None:
 def test_a_folder_of_any_name_stays_where_it_should(tmp_path: Path, name: str, folder: str) -> None:
     assert folder_of(name) == folder
     assert (tmp_path / folder_of(name)).resolve().parent == tmp_path.resolve()
+
+
+def test_no_two_classes_share_a_folder() -> None:
+    assert folders_of(["a?", "b", "a*", "B"]) == ["a_-0", "b-1", "a_-2", "B-3"]
+    assert folders_of(["cat", "dog"]) == ["cat", "dog"]

@@ -13,7 +13,8 @@ from src.files import is_made
 def part_of_run(share: float, *, _root_: DictConfig) -> int:
     """The number of real images that all devices see in ``share`` of the run, from 0 to 1.
 
-    Where both ``trainer.max_epochs`` and ``max_steps`` limit the run, the lower limit counts.
+    Where both ``trainer.max_epochs`` and ``max_steps`` limit the run, the lower limit counts. A
+    share above 0 has one image at least.
 
     Raises:
         InputError: if neither limits it.
@@ -49,7 +50,7 @@ def part_of_run(share: float, *, _root_: DictConfig) -> int:
             "model.schedules end with the run, which has no end: type trainer.max_epochs=N, or "
             "model/schedules=none"
         )
-    return int(share * min(lengths))
+    return max(int(share > 0), int(share * min(lengths)))
 
 
 def require_count(key: str, value: Any) -> None:

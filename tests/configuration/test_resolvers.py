@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from src.configuration.guesses import CONFIGS
-from src.configuration.resolvers import unused
+from src.configuration.resolvers import part_of_run, unused
 
 
 def test_a_folder_that_is_taken_gets_a_number(tmp_path: Path) -> None:
@@ -68,3 +68,10 @@ class FixedTime:
 
     def strftime(self, pattern: str) -> str:
         return pattern.replace("%", "")
+
+
+def test_a_part_of_a_short_run_has_one_image_at_least() -> None:
+    trainer = {"max_steps": 1, "gpus": 0}
+    data = {"batch_size": 4, "train_val_test_split": [64, 4, 4]}
+    cfg = OmegaConf.create({"trainer": trainer, "datamodule": data, "model": {}})
+    assert [part_of_run(share, _root_=cfg) for share in (0.0, 0.08, 0.5, 1.0)] == [0, 1, 2, 4]
