@@ -46,8 +46,10 @@ def require_sensible(image: Image.Image) -> None:
 
 def opaque(image: Image.Image) -> Image.Image:
     """The picture in 8 bits, over the background where it is transparent."""
-    if image.mode.startswith("I"):  # of 16 bits
+    if image.mode.startswith("I"):  # of 16 bits, if not of 32
         values = np.asarray(image).astype(np.float64)
+        if not 0 <= values.min() <= values.max() < 2**16:
+            raise PictureError("of 32 bits")
         return Image.fromarray((values / (257 if values.max() > 255 else 1)).astype(np.uint8))
     if image.mode == "F":
         raise PictureError("of fractions")

@@ -80,6 +80,13 @@ def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
     assert np.abs(pixels[0].astype(float) - values / 257).max() <= 1
 
 
+@pytest.mark.parametrize("value", [-1, 2**16])
+def test_more_than_sixteen_bits_do_not_wrap(tmp_path: Path, value: int) -> None:
+    image = Image.fromarray(np.full((SIZE, SIZE), value, dtype=np.int32))
+    with pytest.raises(PictureError, match="of 32 bits"):
+        read(saved(tmp_path / "a.tif", image))
+
+
 def test_a_picture_stands_as_its_camera_was_held(tmp_path: Path) -> None:
     image = Image.fromarray(NOISE)
     exif = image.getexif()
