@@ -69,7 +69,7 @@ def draw_evaluation(
     pictures = {
         "random samples": at_random(fake, n_classes),
         "least like their label, as the judge sees it": least_confident(fake, n_classes),
-        "nearest training image, to the right of each": pairs(fake, train, found, n_classes),
+        "nearest training image, beside each": pairs(fake, train, found, n_classes),
     }
     for axes, (name, images) in zip(top.subplots(1, 3), pictures.items(), strict=True):
         draw_images(axes, images, name, names)
@@ -107,11 +107,17 @@ def least_confident(fake: Judged, n_classes: int) -> Tensor:
 
 
 def pairs(fake: Judged, train: Tensor, found: Nearest, n_classes: int) -> Tensor:
-    """The closest pairs of each class: generated and training images in turn."""
+    """The closest pairs of each class: generated and training images in turn.
+
+    A distance counts as a share of the generated image's own contrast: of photographs, dull ones
+    are near to many others.
+    """
+    contrast = fake.images[: len(found.indices)].flatten(1).float().std(dim=1).clamp_min(1)
+    distances = found.distances / contrast
     chosen = []
     for label in range(n_classes):
         rows = (fake.labels[: len(found.indices)] == label).nonzero().squeeze(1)
-        closest = rows[found.distances[rows].argsort()[: COLUMNS // 2]]
+        closest = rows[distances[rows].argsort()[: COLUMNS // 2]]
         both = [fake.images[closest], train[found.indices[closest]]]
         chosen.append(torch.stack(both, dim=1).flatten(0, 1))
     return torch.cat(chosen)

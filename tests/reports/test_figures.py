@@ -64,6 +64,14 @@ def test_pairs_are_the_closest_beside_their_training_image(fake: Judged) -> None
     assert len(shown) == 3 * COLUMNS
 
 
+def test_of_equal_distances_the_one_of_the_image_with_more_contrast_is_closer() -> None:
+    images = torch.tensor([[10, 20], [0, 200]], dtype=torch.uint8).view(2, 1, 1, 2)
+    labels = torch.zeros(2, dtype=torch.long)
+    fake = Judged(Labelled(images, labels), Opinion(torch.zeros(2, 64), labels, torch.ones(2)))
+    found = Nearest(distances=torch.tensor([5.0, 5.0]), indices=torch.tensor([0, 1]))
+    assert torch.equal(pairs(fake, images, found, 1)[0], images[1])
+
+
 @pytest.mark.parametrize("metric", [METRICS["fid_cnn"], METRICS["coverage"]])
 def test_bars_reach_from_noise_to_real(metric: Metric) -> None:
     assert place(5.0, real=0.1, noise=5.0, metric=metric) == 0
