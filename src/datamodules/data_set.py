@@ -21,6 +21,7 @@ class DataSet:
 
     name: str
     evaluation: ClassVar[type[Evaluation]] = ClassEvaluation  # how generated images are judged
+    typed: str = "datamodule=NAME, with the options of its data"  # the options that name it
     flip: bool = False  # whether a picture's mirror image is as likely, so that training takes both
     channels: int
     n_classes: int

@@ -1,7 +1,9 @@
 """Pictures in a folder of the user's own, as a data set."""
 
 import logging
+import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +14,7 @@ from typing_extensions import override
 from src.class_names import folder_of
 from src.datamodules.data_set import DataSet
 from src.datamodules.listing import PARTS, list_pictures
-from src.datamodules.picture_cache import read_pictures, short_hash
+from src.datamodules.picture_cache import key_of, read_pictures, short_hash
 from src.datamodules.verified import folder_errors
 from src.errors import InputError
 from src.images import Labelled
@@ -46,7 +48,10 @@ class ImageFolder(DataSet):
         self.shares = {"val": val_share, "test": test_share}
         self.seed, self.flip = seed, flip
         self.size, self.channels = size or SIZE, channels
-        self.root = require_folder(data)
+        self.root = require_folder(data, data_dir=data_dir)
+        options = ["datamodule=image_folder", f"data={self.root}", f"model.img_size={self.size}"]
+        options += ["datamodule.dataset.channels=1"] if channels == 1 else []
+        self.typed = shlex.join(options)
         listing = list_pictures(self.root)
         with folder_errors(Path(data_dir)):
             self.pictures = read_pictures(
@@ -56,7 +61,9 @@ class ImageFolder(DataSet):
         self.names = sorted({file.label for file in self.pictures.files})
         self.require_classes(listing.class_names)
         self.n_classes = len(self.names)
-        self.name = f"{folder_of(self.root.name)}-{self.pictures.path.stem[-8:]}"
+        whole = replace(listing, files=self.pictures.files)  # without strays, which change nothing
+        key = key_of(whole, size=self.size, channels=channels)
+        self.name = f"{folder_of(self.root.name)}-{key[:8]}"
         there = {file.part for file in self.pictures.files}
         # The parts without a folder of their own, and their shares of each class.
         self.drawn = {part: share for part, share in self.shares.items() if part not in there}
@@ -161,7 +168,7 @@ def require_shares(val: float, test: float) -> None:
         )
 
 
-def require_folder(data: str | None) -> Path:
+def require_folder(data: str | None, *, data_dir: str) -> Path:
     """The folder that ``data`` names."""
     if data is None:
         raise InputError("datamodule=image_folder needs a folder of pictures: type data=PATH")
@@ -170,5 +177,10 @@ def require_folder(data: str | None) -> Path:
         raise InputError(
             f"data={data} is no folder: type data=PATH with a folder of pictures, or of a folder "
             "for each class"
+        )
+    if Path(data_dir).absolute().is_relative_to(root):
+        raise InputError(
+            f"data={data} holds data_dir={data_dir}, where pictures are kept once they are read: "
+            "type data=PATH with a folder that holds nothing but pictures"
         )
     return root

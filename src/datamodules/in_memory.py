@@ -69,6 +69,8 @@ class InMemoryDataModule(pl.LightningDataModule):
             name=dataset.name,
             channels=dataset.channels,
             class_names=dataset.class_names,
+            flip=dataset.flip,
+            typed=dataset.typed,
             **self.parts,
         )
         return dataset.evaluation(real, data_dir=data_dir, device=device)
@@ -199,11 +201,10 @@ class InMemoryDataModule(pl.LightningDataModule):
                 f"datamodule.train_val_test_split={list(split)} must be three sizes of at least 1:"
                 " type datamodule.train_val_test_split=[TRAIN,VAL,TEST]"
             )
-        if self.batch_size > min(split):
+        if self.batch_size > split[0]:
             raise InputError(
-                f"datamodule.batch_size={self.batch_size} is larger than the smallest part of"
-                f" datamodule.train_val_test_split={list(split)}:"
-                f" type datamodule.batch_size={min(split)} or less"
+                f"datamodule.batch_size={self.batch_size} is more than the {split[0]} training"
+                f" images: type datamodule.batch_size={split[0]} or less"
             )
 
     def check_data(self, train: Labelled, test: Labelled) -> None:

@@ -58,6 +58,7 @@ class ClassEvaluation(Evaluation):
             channels=self.real.channels,
             data_dir=self.data_dir,
             device=self.device,
+            typed=self.real.typed,
         )
 
     @override
@@ -110,9 +111,8 @@ class ClassEvaluation(Evaluation):
     @override
     def full(self, images: Labelled, *, cas_seeds: int) -> Findings:
         log.info("reading real images, which takes a minute or two and is then remembered")
-        real = judge_real(
-            self.judges, self.real.train, self.real.val, self.real.test, folder=self.folder
-        )
+        parts = {"train": self.real.train, "val": self.real.val, "test": self.real.test}
+        real = judge_real(self.judges, **parts, folder=self.folder, flip=self.real.flip)
         counts = count_classes(images.labels, n_classes=real.n_classes)
         real.require_enough(counts)
         fake = self.judges.read(images)

@@ -21,9 +21,11 @@ class RealData:
     name: str
     channels: int
     class_names: Sequence[str]
+    typed: str  # the options that name it
     train: Labelled
     val: Labelled
     test: Labelled
+    flip: bool = False  # whether a picture's mirror image is as likely
 
     @property
     def n_classes(self) -> int:

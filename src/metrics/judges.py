@@ -112,9 +112,17 @@ class Judges:
 
 
 def load_judges(
-    name: str, *, n_classes: int, channels: int, data_dir: Path, device: str = "cpu"
+    name: str,
+    *,
+    n_classes: int,
+    channels: int,
+    data_dir: Path,
+    device: str = "cpu",
+    typed: str = "datamodule=NAME",
 ) -> Judges:
     """The judges of the data set ``name``, made on this machine or else shipped with the project.
+
+    ``typed`` are the options that name the data, for the sentence that says how to train judges.
 
     Raises:
         NoJudgesError: if there are none, or they were trained on other classes or channels.
@@ -128,7 +136,7 @@ def load_judges(
             return Judges(**networks, records=mine, device=device)
     raise NoJudgesError(
         f"there are no judges for the data set {name} in {data_dir / 'judges'} or {SHIPPED}: "
-        "type python run.py task=train_judge datamodule=NAME, with the options of its data"
+        f"type python run.py task=train_judge {typed}"
     )
 
 

@@ -78,6 +78,13 @@ def nearest(queries: Tensor, points: Tensor) -> Nearest:
     return Nearest(torch.cat(gaps), indices)
 
 
+def nearer(one: Nearest, other: Nearest) -> Nearest:
+    """Whichever of two is nearer, query by query."""
+    is_first = one.distances <= other.distances
+    pairs = zip(one, other, strict=True)
+    return Nearest(*(torch.where(is_first, mine, theirs) for mine, theirs in pairs))
+
+
 def share_nearer(fake: Tensor, test: Tensor) -> float:
     """Probability that a generated point is nearer to the training set than a test point is.
 

@@ -25,6 +25,7 @@ from src.metrics.neighbours import (
     c_t,
     manifold,
     mean_over_classes,
+    nearer,
     nearest,
     share_nearer,
     spread_per_class,
@@ -123,20 +124,25 @@ def accuracy_per_class(fake: Judged) -> dict[int, float]:
     }
 
 
-def nearest_in(train: Judged, queries: Judged) -> dict[str, Nearest]:
-    """The training images that are nearest to ``queries``, in two spaces."""
-    return {
-        "pixels": nearest(pixels(queries), pixels(train)),
-        "features": nearest(queries.features, train.features),
-    }
+def nearest_in(train: Judged, queries: Judged, *, flip: bool) -> dict[str, Nearest]:
+    """The training images that are nearest to ``queries``, in two spaces.
+
+    With ``flip`` their mirror images, which were trained on too, count as themselves in pixels.
+    """
+    images = pixels(train.images)
+    found = nearest(pixels(queries.images), images)
+    if flip:
+        found = nearer(found, nearest(pixels(queries.images.flip(3)), images))
+    return {"pixels": found, "features": nearest(queries.features, train.features)}
 
 
-def distances_to(train: Judged, queries: Judged) -> dict[str, Tensor]:
-    return {space: found.distances for space, found in nearest_in(train, queries).items()}
+def distances_to(train: Judged, queries: Judged, *, flip: bool) -> dict[str, Tensor]:
+    found = nearest_in(train, queries, flip=flip)
+    return {space: each.distances for space, each in found.items()}
 
 
-def pixels(judged: Judged) -> Tensor:
-    return judged.images.flatten(1).float()
+def pixels(images: Tensor) -> Tensor:
+    return images.flatten(1).float()
 
 
 def memorization(fake: Judged, test: Judged, fake_gaps: Distances, test_gaps: Distances) -> Row:
@@ -171,7 +177,7 @@ def measure(
     ``measure_real``. The classes must come in turn, as ``in_turn`` has them: then each part, and
     the first images, which statistics of neighbours take, have the class frequencies of the whole,
     as the real ones have. In random order ``fid_cnn_train`` comes out higher. ``found`` is
-    ``nearest_in(train, first(fake))``.
+    ``nearest_in(train, first(fake), flip=...)``.
     """
     n, near = len(fake.labels), first(fake)
     gaps = {space: nearest.distances for space, nearest in found.items()}
@@ -201,7 +207,7 @@ def first(judged: Judged) -> Judged:
 
 
 def measure_real(
-    *, seen: Judged, unseen: Judged, train: Judged, test: Judged, test_gaps: Distances
+    *, seen: Judged, unseen: Judged, train: Judged, test: Judged, test_gaps: Distances, flip: bool
 ) -> Row:
     """The floor: what images of the training distribution score, which a perfect generator makes.
 
@@ -215,7 +221,7 @@ def measure_real(
         **fidelity(seen, test),
         "fid_cnn_train": frechet_distance(fit(unseen.features), fit(train.features)),
         "label_accuracy": label_accuracy(unseen),
-        **memorization(near, test, distances_to(train, near), test_gaps),
+        **memorization(near, test, distances_to(train, near, flip=flip), test_gaps),
     }
 
 

@@ -38,22 +38,23 @@ class Real:
     test: Judged
     md5s: dict[str, str]  # of each part
     folder: Path  # what is remembered
+    flip: bool  # whether a mirror image of a training image is one
 
     @property
     def key(self) -> tuple[str, ...]:
-        return (*self.judges.sha256s.values(), *self.md5s.values())
+        return (*self.judges.sha256s.values(), *self.md5s.values(), *["flip"] * self.flip)
 
     @property
     def n_classes(self) -> int:
         return self.judges.n_classes
 
     def test_gaps(self) -> Distances:
-        compute = partial(distances_to, self.train, self.test)
+        compute = partial(distances_to, self.train, self.test, flip=self.flip)
         return remembered(self.folder, "test_gaps", *self.key, compute=compute)
 
     def neighbours(self, fake: Judged) -> dict[str, Nearest]:
         """Nearest training images of the first generated ones, in pixels and in features."""
-        return nearest_in(self.train, first(fake))
+        return nearest_in(self.train, first(fake), flip=self.flip)
 
     def seen(self, counts: Tensor) -> Judged:
         """Training images with the class frequencies of ``counts`` (K,), as many as there are."""
@@ -99,7 +100,7 @@ class Real:
         def compute() -> Row:
             return measure_real(
                 seen=self.seen(counts), unseen=self.unseen(counts),
-                train=self.train, test=self.test, test_gaps=self.test_gaps(),
+                train=self.train, test=self.test, test_gaps=self.test_gaps(), flip=self.flip,
             )  # fmt: skip
 
         return remembered_row(self.folder, "floor", *self.key, *counts.tolist(), compute=compute)
@@ -140,14 +141,20 @@ class Real:
 
 
 def judge_real(
-    judges: Judges, train: Labelled, val: Labelled, test: Labelled, *, folder: Path
+    judges: Judges,
+    train: Labelled,
+    val: Labelled,
+    test: Labelled,
+    *,
+    folder: Path,
+    flip: bool = False,
 ) -> Real:
     parts = {"train": train, "val": val, "test": test}
     md5s = {name: md5_of_data(part) for name, part in parts.items()}
     judged = {
         name: read_once(judges, part, md5=md5s[name], folder=folder) for name, part in parts.items()
     }
-    return Real(judges, **judged, md5s=md5s, folder=folder)
+    return Real(judges, **judged, md5s=md5s, folder=folder, flip=flip)
 
 
 def read_once(judges: Judges, data: Labelled, *, md5: str, folder: Path) -> Judged:

@@ -152,6 +152,21 @@ def test_another_size_has_a_cache_of_its_own(pets: Path, decodings: list[str]) -
     assert len(decodings) == 60
 
 
+def test_strays_and_another_place_leave_its_judges_alone(pets: Path) -> None:
+    name = read(pets).name
+    (pets / "cat" / "Thumbs.db").write_bytes(b"no picture")
+    (pets.parent / "new").mkdir()
+    assert read(pets.rename(pets.parent / "new" / "pets")).name == name
+    paint(pets.parent / "new" / "pets" / "cat" / "one.png", 50)
+    assert read(pets.parent / "new" / "pets").name != name
+
+
+def test_it_says_what_is_typed_to_have_it(pets: Path) -> None:
+    typed = f"datamodule=image_folder data={pets} model.img_size=4"
+    assert read(pets).typed == typed
+    assert read(pets, channels=1).typed == f"{typed} datamodule.dataset.channels=1"
+
+
 def test_a_moved_folder_is_known_by_what_is_in_it(pets: Path, decodings: list[str]) -> None:
     read(pets)
     moved = pets.rename(pets.with_name("animals"))
@@ -218,6 +233,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"data": "/nowhere"}, ["data=/nowhere is no folder", "type data=PATH"]),
     ({"val_share": 0.6, "test_share": 0.4}, ["val_share=0.6", "sum below 1"]),
     ({"val_share": 0.0}, ["val_share=0.0", "above 0"]),
+    ({"data": ".", "data_dir": "data"}, ["data=. holds data_dir=data", "nothing but pictures"]),
 ]
 
 

@@ -254,8 +254,8 @@ REFUSED = [
         [f"{SIZES}=[100, 0, 20]", "at least 1", f"type {SIZES}=[TRAIN,VAL,TEST]"],
     ),
     (
-        {"batch_size": 11},
-        ["datamodule.batch_size=11", f"{SIZES}=[90, 10, 20]", "type datamodule.batch_size=10 or"],
+        {"batch_size": 91},
+        ["datamodule.batch_size=91", "90 training images", "type datamodule.batch_size=90 or"],
     ),
     (
         {"train_val_test_split": [80, 10, 20]},
@@ -275,6 +275,12 @@ def test_settings_that_do_not_fit_are_refused(options: dict[str, Any], said: lis
     with pytest.raises(InputError) as refusal:
         build(**options)
     assert_says(refusal.value, *said)
+
+
+def test_a_batch_may_be_larger_than_the_parts_that_are_only_looked_at() -> None:
+    data = build(batch_size=40)  # of 90, 10 and 20
+    assert [len(labels) for _, labels in data.val_dataloader()] == [10]
+    assert [len(labels) for _, labels in data.test_dataloader()] == [20]
 
 
 def test_a_batch_on_every_device_must_fit_into_train() -> None:

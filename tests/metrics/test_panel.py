@@ -8,12 +8,13 @@ import torch
 from src.errors import InputError
 from src.images import Labelled
 from src.metrics.footing import rows_like
-from src.metrics.judges import load_judges
+from src.metrics.judges import Judged, load_judges
 from src.metrics.panel import (
     METRICS,
     Row,
     accuracy_per_class,
     confusion,
+    nearest_in,
     require_enough,
 )
 from src.metrics.real import Real, judge_real
@@ -68,6 +69,19 @@ def test_a_copier_is_caught_by_memorization_alone(real: Real, ideal_row: Row) ->
     assert row["fid_cnn"] < 1.2 * ideal_row["fid_cnn"]
     assert row["coverage"] > ideal_row["coverage"] - 0.1
     assert row["label_accuracy"] > 0.9
+
+
+def test_a_mirrored_copy_is_a_copy_where_mirror_images_are_trained_on(real: Real) -> None:
+    copies = real.train.take(slice(20))
+    both = torch.cat([copies.images[:10], copies.images[10:].flip(3)])
+    mixed = Judged(copies.data._replace(images=both), copies.opinion)
+    assert nearest_in(copies, mixed, flip=False)["pixels"].distances[10:].min() > 0
+    found = nearest_in(copies, mixed, flip=True)["pixels"]
+    assert found.distances.max() == 0
+    assert found.indices.tolist() == [*range(20)]
+    other = judge_real(real.judges, **bars(seed=0).parts, folder=real.folder, flip=True)
+    assert (other.test_gaps()["pixels"] <= real.test_gaps()["pixels"]).all()
+    assert (other.test_gaps()["pixels"] < real.test_gaps()["pixels"]).any()
 
 
 def test_one_image_per_class_is_caught_by_variety_and_not_by_its_labels(
