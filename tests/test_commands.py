@@ -1,5 +1,6 @@
 """Every command line that users know composes, and does what it says."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.models.gan.augment import Translation
 from src.networks import mlp
-from tests.toys import Compose
+from tests.toys import Compose, own_pictures
 
 HISTORICAL = {
     "seed": 12345,
@@ -129,12 +130,15 @@ def options(group: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", options("experiment"))
-def test_each_experiment_builds_and_generates_digits(typed: Compose, experiment: str) -> None:
-    cfg = typed(f"experiment={experiment}")
+def test_each_experiment_builds_and_generates_images(
+    typed: Compose, experiment: str, tmp_path: Path
+) -> None:
+    own = own_pictures(tmp_path) if experiment == "sign_digits_64" else []
+    cfg = typed(f"experiment={experiment}", *own)
     gan = build_model(cfg)
     labels = torch.arange(10) % cfg.model.n_classes
     images = gan.generate(torch.randn(10, *gan.noise_shape), labels)
-    assert images.shape == (10, cfg.model.channels, 28, 28)
+    assert images.shape == (10, cfg.model.channels, cfg.model.img_size, cfg.model.img_size)
     assert images.dtype == torch.uint8
 
 

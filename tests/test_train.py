@@ -184,6 +184,7 @@ def test_each_experiment_trains_to_finite_losses(
     data = ["datamodule=synthetic", "datamodule.train_val_test_split=[48,16,16]"]
     data += ["datamodule.batch_size=8", "callbacks=none", "logger=null"]
     data += ["trainer.max_epochs=1", f"trainer.precision={precision}"]
+    data += ["model.img_size=32"] if experiment.startswith("cifar10") else []  # three widths
     cfg = typed(f"experiment={experiment}", *data)
     first = next(iter(find_family(plain(cfg)["model"]).loss_names))
     cfg.optimized_metric = f"test/{first}"

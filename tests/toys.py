@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.data import DataLoader
@@ -354,6 +355,14 @@ def measure_again(run: Path, data_dir: Path, *, n: int) -> dict[str, float]:
 
 
 # --- sentences ---------------------------------------------------------------------------------
+
+
+def own_pictures(folder: Path) -> list[str]:
+    """The options by which three pictures of one class in ``folder`` are the data."""
+    (folder / "own").mkdir()
+    for i in range(3):
+        Image.new("L", (4, 4), i).save(folder / "own" / f"{i}.png")
+    return [f"data={folder / 'own'}", f"data_dir={folder}", "datamodule.batch_size=1"]
 
 
 def assert_says(sentence: object, *parts: str) -> None:

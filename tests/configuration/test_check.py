@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import pytest
 from hydra import compose, initialize_config_dir
-from PIL import Image
 
 from src.configuration.check import check, check_saved_model, describe, fits
 from src.configuration.container import plain
@@ -17,7 +16,7 @@ from src.configuration.guesses import CONFIGS
 from src.configuration.prepare import take_shape_of_data
 from src.configuration.schema import INSTEAD
 from src.errors import InputError
-from tests.toys import Compose, assert_says
+from tests.toys import Compose, assert_says, own_pictures
 
 GROUPS = [
     "task",
@@ -84,12 +83,8 @@ def test_the_default_configuration_is_accepted(default: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("options", [*COMBINATIONS, *EXPERIMENTS], ids=" ".join)
 def test_every_option_on_disk_is_accepted(options: list[str], tmp_path: Path) -> None:
-    if any("image_folder" in option for option in options):
-        (tmp_path / "own").mkdir()
-        for i in range(3):
-            Image.new("L", (4, 4), i).save(tmp_path / "own" / f"{i}.png")
-        options = [*options, f"data={tmp_path / 'own'}", f"data_dir={tmp_path}"]
-    check(composed(*options))
+    is_own = any("image_folder" in option or "sign_digits" in option for option in options)
+    check(composed(*options, *(own_pictures(tmp_path) if is_own else [])))
 
 
 def test_penalties_combine() -> None:
