@@ -81,6 +81,7 @@ def train_one(
         channels=channels,
         n_classes=n_classes,
         img_size=img_size,
+        flip=dataset.flip,
         command=command,
         trained_on=md5_of_data(parts["train"]),
     )

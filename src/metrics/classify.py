@@ -23,7 +23,7 @@ def train_classifier(
 ) -> Classifier:
     """Fit a fresh classifier to uint8 images, each moved by up to ``shift`` pixels.
 
-    With ``flip`` every other one is mirrored too, at random.
+    With ``flip`` every other one is mirrored too, at random, and its classes are read of both.
 
     AdamW under one cycle of the learning rate; on a CPU ``seed`` determines every weight, and the
     global random state is left as it was.
@@ -31,7 +31,9 @@ def train_classifier(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         _, channels, img_size, _ = data.images.shape
-        network = Classifier(channels=channels, n_classes=n_classes, img_size=img_size).to(device)
+        network = Classifier(
+            channels=channels, n_classes=n_classes, img_size=img_size, flip=flip
+        ).to(device)
         network.to(memory_format=torch.channels_last)
         optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
         n_batches = max(1, len(data.labels) // BATCH)

@@ -38,6 +38,7 @@ class Record:
     command: str
     trained_on: str = ""  # md5 of the training part, as ``md5_of_data`` gives it
     img_size: int = 28
+    flip: bool = False  # whether it reads an image and its mirror image, and takes the mean
 
 
 class Opinion(NamedTuple):
@@ -180,7 +181,10 @@ def load_classifier(folder: Path, record: Record) -> Classifier:
             "says: restore the file, or make both again with python run.py task=train_judge"
         )
     network = Classifier(
-        channels=record.channels, n_classes=record.n_classes, img_size=record.img_size
+        channels=record.channels,
+        n_classes=record.n_classes,
+        img_size=record.img_size,
+        flip=record.flip,
     )
     unpack(content, into=network)
     return network.eval().requires_grad_(False)

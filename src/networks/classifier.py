@@ -25,12 +25,18 @@ class Classifier(nn.Module):
     training images each has mean 0 and variance 1, which gives distances between them a unit.
     Grey images of up to 28 x 28 get a plain network, all others a residual one, which sees at most
     64 x 64. Images of another size than the network's are resized to it first.
+
+    With ``flip`` an image and its mirror image have the same features: outside of training, the
+    mean of both.
     """
 
     n_features = 64
 
-    def __init__(self, *, channels: int, n_classes: int, img_size: int = 28) -> None:
+    def __init__(
+        self, *, channels: int, n_classes: int, img_size: int = 28, flip: bool = False
+    ) -> None:
         super().__init__()
+        self.flip = flip
         self.size = side_seen(channels=channels, img_size=img_size)
         if self.size == PLAIN_SIDE:
             body = plain(self.n_features)
@@ -44,7 +50,10 @@ class Classifier(nn.Module):
         """Map images (N, C, H, W) in [-1, 1] to features (N, 64)."""
         if images.shape[-2:] != (self.size, self.size):
             images = F.interpolate(images, size=self.size, mode="bilinear", antialias=True)
-        return self.body(images.contiguous(memory_format=torch.channels_last))
+        images = images.contiguous(memory_format=torch.channels_last)
+        if self.flip and not self.training:
+            return (self.body(images) + self.body(images.flip(3))) / 2
+        return self.body(images)
 
     @override
     def forward(self, images: Tensor) -> Tensor:

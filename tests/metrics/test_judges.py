@@ -136,9 +136,10 @@ def test_shipped_judges_read_the_digits_of_the_readme_s_picture() -> None:
 def test_shipped_judges_are_small_intact_and_accurate() -> None:
     records = json.loads((SHIPPED / "judges.json").read_text())
     files = [record["file"] for pair in records.values() for record in pair.values()]
-    assert sum((SHIPPED / file).stat().st_size for file in files) < 1_500_000
-    for record in records["mnist"].values():
-        assert record["test_accuracy"] >= 0.995
+    assert all((SHIPPED / file).stat().st_size <= 3_000_000 for file in files)
+    least = {"mnist": 0.995, "fashion_mnist": 0.92, "cifar10": 0.90}
+    for name, record in ((name, each) for name, pair in records.items() for each in pair.values()):
+        assert record["test_accuracy"] >= least[name]
         content = (SHIPPED / record["file"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == record["sha256"]
     network = load_judges("mnist", n_classes=10, channels=1, data_dir=Path("nowhere")).labels

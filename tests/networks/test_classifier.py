@@ -55,3 +55,12 @@ def test_dropout_acts_on_the_head_and_not_on_the_features() -> None:
     images = torch.randn(2, 1, 28, 28)
     assert torch.equal(network.features(images), network.features(images))
     assert not torch.equal(network(images), network(images))
+
+
+def test_with_flip_an_image_and_its_mirror_image_are_read_alike_once_it_is_trained() -> None:
+    torch.manual_seed(0)
+    network = Classifier(channels=3, n_classes=10, img_size=32, flip=True)
+    images = torch.randn(8, 3, 32, 32)
+    assert not torch.allclose(network.features(images), network.features(images.flip(3)), atol=0.1)
+    network.eval()
+    torch.testing.assert_close(network(images), network(images.flip(3)))
