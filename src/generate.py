@@ -50,9 +50,8 @@ def generate(cfg: DictConfig) -> None:
     options = trained_model(cfg, checkpoint["hyper_parameters"]["model"], path=path)
     model = rebuild(checkpoint, path=path, options=options).to(choose_device(cfg))
     labels = choose_labels(cfg.labels, n=cfg.n, names=model.class_names)
-    if cfg.interpolate and cfg.reconstruct:
-        raise InputError("interpolate and reconstruct are two pictures: type one of them")
     if cfg.reconstruct:
+        require_encoder(cfg, checkpoint, path=path)
         made = reconstruct(model, labels, data_of(cfg, model), cfg)
     else:
         noise = walk(model, labels, n=cfg.n, seed=cfg.seed) if cfg.interpolate else None
@@ -69,6 +68,17 @@ def generate(cfg: DictConfig) -> None:
     grid(made.shown, columns=made.columns).save(folder / "samples.png")
     files = "a folder per class" if cfg.format == "png" else "samples.npz"
     log.info(f"{len(made.images.labels):,} images from {path}\nin {folder}: {files}, samples.png")
+
+
+def require_encoder(cfg: DictConfig, checkpoint: dict[str, Any], *, path: Path) -> None:
+    """Refuse to reconstruct beside a walk, or by what was exported to generate alone."""
+    if cfg.interpolate:
+        raise InputError("interpolate and reconstruct are two pictures: type one of them")
+    if "sampler" in checkpoint:
+        raise InputError(
+            f"reconstruct needs an encoder, and {path} holds what generates alone: name the "
+            "checkpoint that it was exported from, or leave reconstruct out"
+        )
 
 
 def walk(model: GenerativeModel, labels: Tensor, *, n: int, seed: int) -> Tensor:
@@ -160,7 +170,10 @@ def rebuild(checkpoint: dict[str, Any], *, path: Path, options: dict[str, Any]) 
     require_literal(saved, source=f"ckpt={path}")
     model = build_model(OmegaConf.create(saved | {"model": options}))
     try:
-        model.load_state_dict(checkpoint["state_dict"])
+        if "sampler" in checkpoint:
+            model.sampler.load_state_dict(checkpoint["sampler"])
+        else:
+            model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         raise InputError(
             f"ckpt={path} does not fit the networks that its own configuration names: "
@@ -220,6 +233,23 @@ def data_of(cfg: DictConfig, model: GenerativeModel) -> InMemoryDataModule:
     """Ready the data that ``model`` was trained on, from this machine's ``cfg.data_dir``.
 
     Raises:
+        InputError: if another data set was chosen on the command line, or its classes are others.
+    """
+    group = data_group(cfg, model)
+    datamodule = ready_data(OmegaConf.create({"datamodule": group}))
+    names = [*datamodule.dataset.class_names]
+    if "data" in group.get("dataset", {}) and names != [*model.class_names]:
+        raise InputError(
+            f"{datamodule.dataset.name} has the classes {listed(names)}, and the checkpoint "
+            f"knows {listed(model.class_names)}: type data=PATH of the same classes"
+        )
+    return datamodule
+
+
+def data_group(cfg: DictConfig, model: GenerativeModel) -> dict[str, Any]:
+    """The ``datamodule`` group that ``model`` was trained with, with this machine's folders.
+
+    Raises:
         InputError: if another data set was chosen on the command line.
     """
     trained_on = model.hparams.get("datamodule", {})
@@ -231,14 +261,7 @@ def data_of(cfg: DictConfig, model: GenerativeModel) -> InMemoryDataModule:
             f"ckpt={cfg.ckpt} was trained on {target.rpartition('.')[2]}, not on "
             f"{typed.rpartition('.')[2]}: leave {chosen[0]} out, or name another checkpoint"
         )
-    datamodule = ready_data(OmegaConf.create({"datamodule": on_this_machine(trained_on, cfg)}))
-    names = [*datamodule.dataset.class_names]
-    if "data" in trained_on.get("dataset", {}) and names != [*model.class_names]:
-        raise InputError(
-            f"{datamodule.dataset.name} has the classes {listed(names)}, and the checkpoint "
-            f"knows {listed(model.class_names)}: type data=PATH of the same classes"
-        )
-    return datamodule
+    return on_this_machine(trained_on, cfg)
 
 
 def on_this_machine(datamodule: dict[str, Any], cfg: DictConfig) -> dict[str, Any]:

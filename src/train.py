@@ -177,6 +177,11 @@ def checkpoint_to_continue(cfg: DictConfig) -> tuple[Path | None, Done | None]:
             return None, None
         path = find_checkpoint(cfg.ckpt, logs=Path(cfg.work_dir) / "logs")
     checkpoint = load_checkpoint(path)
+    if "sampler" in checkpoint:
+        raise InputError(
+            f"ckpt={cfg.ckpt} holds what generates alone, without the rest of its training: name a "
+            "checkpoint that task=train has left, or type task=generate"
+        )
     model = plain(cfg)["model"]
     require_same_model(checkpoint, model, path=path, sampling=sampling_options(model))
     require_same_batches(checkpoint, cfg, path=path)

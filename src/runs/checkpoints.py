@@ -13,6 +13,7 @@ from src.class_names import numbered
 from src.errors import InputError
 from src.files import write_atomically
 from src.reports.terminal import command
+from src.runs.portable import read_portable
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -52,9 +53,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of this project onto the CPU: tensors and plain containers alone.
 
+    Of exported weights it has the ``sampler`` in place of the ``state_dict``.
+
     Raises:
         InputError: if the file cannot be read, or is of another project or version.
     """
+    if path.suffix == ".safetensors":
+        return read_portable(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what foreign bytes unpickle to is anybody's guess

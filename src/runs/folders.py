@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from src.errors import InputError
+from src.runs.portable import PRETRAINED, WEIGHTS
 
 LAST = Path("checkpoints", "last.ckpt")
 RECORD = Path(".hydra", "overrides.yaml")  # what the run was started with
@@ -25,18 +26,23 @@ def newest_run(logs: Path) -> Path:
 
 
 def find_checkpoint(name: str, *, logs: Path) -> Path:
-    """The file that ``ckpt=name`` means: a checkpoint, the last of a run folder, or ``latest``.
+    """The file that ``ckpt=name`` means.
+
+    It is a checkpoint, the last of a run folder, the weights of an export, those of the ``latest``
+    run, or the project's own, which are ``pretrained``.
 
     Raises:
         InputError: if there is no such file.
     """
+    if name == "pretrained":
+        return PRETRAINED / WEIGHTS
     path = newest_run(logs) if name == "latest" else Path(name)
     if path.is_dir():
-        path = path / LAST
+        path = path / (WEIGHTS if (path / WEIGHTS).is_file() else LAST)
     if not path.is_file():
         raise InputError(
             f"ckpt={name} does not exist (looked for {path.absolute()}): "
-            "name a .ckpt file, a run folder, or type ckpt=latest"
+            "name a .ckpt file, a run folder, ckpt=pretrained, or type ckpt=latest"
         )
     return path
 
