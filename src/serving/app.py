@@ -1,0 +1,338 @@
+"""The service: images of a verified folder over HTTP."""
+
+import asyncio
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter, time
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from fastapi import FastAPI, HTTPException, Request, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from numpy.typing import NDArray
+from prometheus_client import generate_latest
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from starlette.types import ASGIApp
+
+from src.serving.bundle import PAGE, Bundle, Images
+from src.serving.check import Verdict, verdict
+from src.serving.limits import Buckets
+from src.serving.pictures import ENCODERS
+from src.serving.watch import Metrics, Watch
+
+T = TypeVar("T")
+PAGE_POLICY = (  # nothing from anywhere else
+    "default-src 'none'; script-src 'unsafe-inline' blob: 'wasm-unsafe-eval'; "
+    "style-src 'unsafe-inline'; img-src data:; connect-src blob: data:"
+)
+MOST_SEED = 2**53 - 1  # which JSON carries whole wherever it is read
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Limits of the service, and the keys that open it; without keys it is open."""
+
+    keys: tuple[str, ...] = ()
+    most_images: int = 1_024  # in one request
+    most_queued: int = 8_192  # images that wait at once
+    most_bytes: int = 2**18  # of a request's body
+    images_per_minute: int = 300_000  # for each key, or each client
+    body_seconds: float = 10.0  # for a request's body to come
+    check_seconds: float = 600.0  # from one check of golden images and a canary to the next
+
+
+def whole(value: Any) -> Any:
+    """Refuse what JSON does not call an integer, and take 3.0, which it does."""
+    if isinstance(value, bool):
+        raise ValueError("a number or a name is needed, not a truth value")  # noqa: TRY004 - pydantic's
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))]
+Whole = Annotated[int, BeforeValidator(whole)]
+Label = Annotated[int | str, BeforeValidator(whole)]
+
+
+class Asked(BaseModel):
+    """What is asked for: ``n`` images of each label, class after class."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    labels: Label | list[Label] = Field(examples=[5, [3, 8], "all"])
+    n: Whole = Field(1, ge=1, description="images of each label")
+    seed: Whole | None = Field(
+        None, ge=0, le=MOST_SEED, description="as of task=generate; a fresh one unless it is given"
+    )
+    noise: list[Any] | None = Field(
+        None, description="standard normal numbers (N, *noise_shape), in place of a seed"
+    )
+
+
+REFUSALS = {
+    401: "A key is needed.",
+    406: "No type of answer that is accepted is ours.",
+    408: "The body has not come in time.",
+    413: "The body is too large.",
+    429: "Too many images within a minute.",
+    503: "Too many images are queued.",
+}
+
+
+class Server:
+    """Makes images in one worker thread, so that memory stays flat, and queues only so many."""
+
+    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+        self.bundle, self.settings, self.metrics = bundle, settings, Metrics()
+        self.pool = ThreadPoolExecutor(1, "generator")
+        self.buckets = Buckets(settings.images_per_minute)
+        self.queued = 0
+        self.verdict: Verdict | None = None
+        self.metrics.model.labels(bundle.sha256, bundle.metadata["data"]).set(1)
+
+    @asynccontextmanager
+    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        """Be ready once the first check is over, and repeat it until the end."""
+        await self.check()
+        checks = asyncio.create_task(self.check_for_ever())
+        yield
+        checks.cancel()
+        self.pool.shutdown()
+
+    async def work(self, task: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.pool, task)
+
+    async def check(self) -> None:
+        """Compare golden images, and judge a canary of a fresh seed."""
+        self.verdict = await self.work(self.examine)
+        found, metrics = self.verdict.found, self.metrics
+        metrics.golden.set(found["golden_differing_ppm"] / 1e6)
+        if "canary_distance" in found:
+            metrics.distance.set(found["canary_distance"])
+            metrics.agreement.set(found["canary_agreement"])
+        metrics.faults.set(len(self.verdict.faults))
+        metrics.checked.set(time())
+
+    def examine(self) -> Verdict:
+        golden = self.bundle.golden
+        images = self.bundle.of_noise(golden["noise"], golden["labels"])
+        return verdict(
+            self.bundle, images=images, generate=self.bundle.of_seed, seed=secrets.randbelow(2**31)
+        )
+
+    async def check_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.check_seconds)
+            await self.check()
+
+    async def images(self, asked: Asked, request: Request) -> Response:
+        """Make images of classes: a PNG sheet, a zip of PNGs, or a NumPy array, by Accept."""
+        bundle = self.bundle
+        kind = choose_kind(request.headers.get("accept", ""))
+        labels = choose_labels(asked, names=bundle.class_names, most=self.settings.most_images)
+        noise = choose_noise(asked, n=len(labels), shape=bundle.noise_shape)
+        seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
+        self.admit(self.who(request), len(labels))
+        try:
+            content = await self.work(lambda: self.make(labels, seed, noise, kind))
+        finally:
+            self.leave(len(labels))
+        headers = {"X-Model": bundle.sha256} | ({} if noise is not None else {"X-Seed": str(seed)})
+        return Response(content, media_type=kind, headers=headers)
+
+    async def page(self) -> HTMLResponse:
+        """Show the page that generates in the browser."""
+        path = self.bundle.folder / PAGE
+        if not path.is_file():
+            raise HTTPException(404, "this export has no page: /docs lists what there is")
+        return HTMLResponse(path.read_text(), headers={"Content-Security-Policy": PAGE_POLICY})
+
+    async def model(self) -> dict[str, Any]:
+        """What is served: the classes, the shapes, the hashes and the limits."""
+        bundle, settings = self.bundle, self.settings
+        return {
+            **bundle.metadata, "class_names": bundle.class_names, "noise_shape": bundle.noise_shape,
+            "image_shape": bundle.image_shape, "sha256": bundle.sha256s,
+            "most_images": settings.most_images, "images_per_minute": settings.images_per_minute,
+        }  # fmt: skip
+
+    async def healthz(self) -> dict[str, bool]:
+        """Say that the process lives."""
+        return {"alive": True}
+
+    async def readyz(self) -> JSONResponse:
+        """Say whether the last check of golden images and a canary has found no fault."""
+        found = self.verdict or Verdict({}, ["not checked yet"])
+        said = {"ready": not found.faults, "sha256": self.bundle.sha256, **found.found}
+        return JSONResponse(said | {"faults": found.faults}, 503 if found.faults else 200)
+
+    async def numbers(self) -> Response:
+        """Numbers for Prometheus."""
+        return Response(generate_latest(self.metrics.registry), media_type="text/plain")
+
+    def require_key(self, credentials: Credentials) -> None:
+        """Refuse a request without one of the keys.
+
+        Raises:
+            HTTPException: 401.
+        """
+        given = credentials.credentials.encode() if credentials else b""
+        matches = [hmac.compare_digest(given, key.encode()) for key in self.settings.keys]
+        if not any(matches):  # once all were compared, so that time tells nothing
+            raise HTTPException(401, "a key is needed", {"WWW-Authenticate": "Bearer"})
+
+    def who(self, request: Request) -> str:
+        """Whose images are counted together: those of one key, or else of one address."""
+        if self.settings.keys:
+            return hashlib.sha256(request.headers["authorization"].encode()).hexdigest()
+        return request.client.host if request.client else "unknown"
+
+    def admit(self, client: str, n: int) -> None:
+        """Take ``n`` images into the queue.
+
+        Raises:
+            HTTPException: if the queue is full, or the client has asked for too many.
+        """
+        if self.queued + n > self.settings.most_queued:
+            self.metrics.rejected.labels("queue").inc()
+            raise HTTPException(503, "busy: try again", {"Retry-After": "1"})
+        if wait := self.buckets.wait(client, n):
+            self.metrics.rejected.labels("rate").inc()
+            limit = f"at most {self.settings.images_per_minute:,} images a minute"
+            raise HTTPException(429, limit, {"Retry-After": str(int(wait) + 1)})
+        self.queued += n
+        self.metrics.queued.set(self.queued)
+
+    def leave(self, n: int) -> None:
+        self.queued -= n
+        self.metrics.queued.set(self.queued)
+
+    def make(
+        self, labels: NDArray[np.int64], seed: int, noise: NDArray[np.float32] | None, kind: str
+    ) -> bytes:
+        started = perf_counter()
+        if noise is None:
+            noise = self.bundle.draw(len(labels), seed=seed)
+        images: Images = self.bundle.of_noise(noise, labels)
+        self.metrics.inference.observe(perf_counter() - started)
+        for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+            self.metrics.images.labels(self.bundle.class_names[label]).inc(int(count))
+        return ENCODERS[kind](self.bundle, images, labels)
+
+
+def choose_labels(asked: Asked, *, names: Sequence[str], most: int) -> NDArray[np.int64]:
+    """The class indices (N,) that are asked for.
+
+    Raises:
+        HTTPException: if there is no such class, or they are too many.
+    """
+    typed = asked.labels if isinstance(asked.labels, list) else [asked.labels]
+    typed = [*names] if typed == ["all"] and "all" not in names else typed
+    if not typed or len(typed) * asked.n > most:
+        raise HTTPException(422, f"labels and n ask for no image, or for more than {most:,}")
+    numbers = [index_of(label, names) for label in typed]
+    return np.array(numbers, dtype=np.int64).repeat(asked.n)
+
+
+def index_of(label: int | str, names: Sequence[str]) -> int:
+    """The index of a class by its name, or by its number where no name is one."""
+    text = str(label)
+    if text in names:
+        return names.index(text)
+    if isinstance(label, int) and 0 <= label < len(names):
+        return label
+    raise HTTPException(422, f"there is no such class: /v1/model lists all {len(names)}")
+
+
+def choose_noise(asked: Asked, *, n: int, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    """The noise (N, *shape) that is given, if any is.
+
+    Raises:
+        HTTPException: if it is no such array of finite numbers, or a seed is given too.
+    """
+    if asked.noise is None:
+        return None
+    try:
+        noise = np.array(asked.noise, dtype=np.float32)
+        is_right = noise.shape == (n, *shape) and bool(np.isfinite(noise).all())
+    except (ValueError, TypeError, OverflowError):
+        is_right = False
+    if not is_right or asked.seed is not None:
+        raise HTTPException(422, f"noise must be {(n, *shape)} finite numbers, without a seed")
+    return noise
+
+
+def choose_kind(accepted: str) -> str:
+    """The type of answer that an Accept header wants.
+
+    Raises:
+        HTTPException: if it is none of ours.
+    """
+    for part in accepted.split(","):
+        kind = part.partition(";")[0].strip().lower()
+        if kind in ENCODERS:
+            return kind
+        if kind in ("", "*/*", "image/*"):
+            return "image/png"
+    raise HTTPException(406, f"Accept one of {', '.join(ENCODERS)}")
+
+
+def make_app(bundle: Bundle, settings: Settings) -> ASGIApp:
+    """The service of a folder, as an ASGI application."""
+    server = Server(bundle, settings)
+    app = FastAPI(
+        title=f"Images of {bundle.metadata['data']}", version=bundle.sha256[:8],
+        lifespan=server.lifespan, max_body_size=settings.most_bytes,
+    )  # fmt: skip
+    app.add_exception_handler(RequestValidationError, say_what_is_wrong)
+    app.add_api_route(
+        "/v1/images", server.images, methods=["POST"], response_class=Response,
+        dependencies=[Security(server.require_key)] if settings.keys else [],
+        responses={
+            200: {"content": {kind: {} for kind in ENCODERS}},
+            **{code: {"description": said} for code, said in REFUSALS.items()},
+        },
+    )  # fmt: skip
+    app.add_api_route("/", server.page, response_class=HTMLResponse, include_in_schema=False)
+    app.add_api_route("/v1/model", server.model)
+    app.add_api_route("/healthz", server.healthz)
+    app.add_api_route("/readyz", server.readyz, responses={503: {"description": "A fault."}})
+    app.add_api_route("/metrics", server.numbers, response_class=Response)
+    return Watch(app, server.metrics, body_seconds=settings.body_seconds)
+
+
+async def say_what_is_wrong(_: Request, error: Exception) -> JSONResponse:
+    """Say where a body is wrong and why, and nothing of what it holds."""
+    assert isinstance(error, RequestValidationError)
+    detail = [
+        {"loc": each["loc"], "msg": each["msg"], "type": each["type"]} for each in error.errors()
+    ]
+    return JSONResponse({"detail": detail}, 422)
+
+
+def settings_of_environment() -> Settings:
+    """The keys in API_KEYS, with commas, or in the file that API_KEYS_FILE names, a line each."""
+    file = os.environ.get("API_KEYS_FILE")
+    given = (
+        Path(file).read_text().splitlines() if file else os.environ.get("API_KEYS", "").split(",")
+    )
+    limits = {
+        name: int(os.environ[name.upper()])
+        for name in (
+            "most_images",
+            "most_queued",
+            "images_per_minute",
+            "body_seconds",
+            "check_seconds",
+        )
+        if name.upper() in os.environ
+    }
+    return Settings(keys=tuple(key.strip() for key in given if key.strip()), **limits)
