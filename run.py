@@ -1,7 +1,9 @@
 """Entry point: ``python run.py experiment=train_mnist_gan.yaml``."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from src.configuration.environment import require_environment
 
@@ -41,10 +43,14 @@ def run(cfg: DictConfig) -> float | None:
         prepare(cfg)
         if cfg.task != "train":  # which shows it once nothing is refused
             show_config(cfg)
-        tasks = {
+        tasks: dict[str, Callable[[DictConfig], Any]] = {
             "train": train, "generate": generate, "evaluate": evaluate, "compare": compare,
             "train_judge": train_judge,
         }  # fmt: skip
+        if cfg.task == "export":
+            from src.export import export  # which alone needs onnx
+
+            tasks["export"] = export
         return tasks[cfg.task](cfg)
 
 

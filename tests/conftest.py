@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         test = item.nodeid.partition("[")[0]
         cases[test] += "typed" in fixtures
-        if "judged_data" in fixtures or cases[test] > 1:
+        if {"judged_data", "exported"} & {*fixtures} or cases[test] > 1:
             item.add_marker(pytest.mark.slow)
 
 
@@ -60,6 +60,21 @@ def judged_data(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pat
         if not folder.exists():
             train_judges(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The export of the project's own weights, by one worker for all; treat it as read-only."""
+    from src.export import export  # which takes seconds
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    (home := shared / "exports").mkdir(exist_ok=True)
+    with alone_in(home, patience_s=600):
+        if not (found := [*home.glob("run/mnist-*")]):
+            options = f"run_dir={home / 'run'}", f"data_dir={home / 'data'}"
+            found = [export(compose_in(home, "task=export", "ckpt=pretrained", *options))]
+    return found[0]
 
 
 def train_judges(folder: Path) -> None:

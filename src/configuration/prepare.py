@@ -69,7 +69,7 @@ def prepare(cfg: DictConfig) -> None:
         raise InputError(said) from error
     config = plain(cfg)
     require_known_record(cfg, config)
-    is_trained = cfg.task in ("generate", "evaluate") and cfg.ckpt is not None
+    is_trained = cfg.task in ("generate", "evaluate", "export") and cfg.ckpt is not None
     check(config, without_model=is_trained)  # which is then in the checkpoint
     if cfg.debug or cfg.trainer.get("fast_dev_run"):
         make_fast(cfg)

@@ -26,7 +26,7 @@ class Shared:
 class Config:
     """The keys at the root of the configuration, and their types."""
 
-    task: Literal["train", "generate", "evaluate", "compare", "train_judge"]
+    task: Literal["train", "generate", "evaluate", "compare", "train_judge", "export"]
     seed: int
     threads: int | None
     model: Any  # checked against the class that it names

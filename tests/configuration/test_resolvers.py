@@ -35,7 +35,9 @@ def composed(*overrides: str) -> DictConfig:
         return compose("config", overrides=[*overrides], return_hydra_config=True)
 
 
-@pytest.mark.parametrize("task", ["train", "generate", "evaluate", "compare", "train_judge"])
+@pytest.mark.parametrize(
+    "task", ["train", "generate", "evaluate", "compare", "train_judge", "export"]
+)
 def test_two_commands_in_one_second_have_a_folder_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:

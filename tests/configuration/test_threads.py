@@ -23,7 +23,9 @@ def _own_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("task", ["train", "generate", "evaluate", "compare", "train_judge"])
+@pytest.mark.parametrize(
+    "task", ["train", "generate", "evaluate", "compare", "train_judge", "export"]
+)
 def test_every_task_computes_with_the_threads_that_are_typed(typed: Compose, task: str) -> None:
     assert typed(f"task={task}", "threads=3").threads == torch.get_num_threads() == 3
 
