@@ -1,9 +1,9 @@
 """The names of classes: as they are typed, as messages list them, and as folders bear them."""
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from itertools import count
 
 MOST_LISTED = 20
 
@@ -38,13 +38,20 @@ def likely(typed: Sequence[str | int], names: Sequence[str]) -> str | None:
 
 
 def folders_of(names: Sequence[str]) -> list[str]:
-    """A folder for each class; those that would share one, if only in capitals, add their index."""
-    folders = [folder_of(name) for name in names]
-    times = Counter(folder.lower() for folder in folders)
-    return [
-        folder if times[folder.lower()] == 1 else f"{folder}-{label}"
-        for label, folder in enumerate(folders)
-    ]
+    """A folder for each class; one that would be shared, if only in capitals, gets a number."""
+    folders: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        safe = folder_of(name)
+        free = next(each for each in candidates(safe) if each.lower() not in taken)
+        folders.append(free)
+        taken.add(free.lower())
+    return folders
+
+
+def candidates(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}-{n}" for n in count(2))
 
 
 def folder_of(name: str) -> str:

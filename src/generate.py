@@ -137,7 +137,9 @@ def write_pictures(folder: Path, data: Labelled, *, names: Sequence[str]) -> Non
 
 def ckpt_name(cfg: DictConfig) -> str:
     if cfg.ckpt is None:
-        raise InputError(f"task={cfg.task} needs trained weights: type ckpt=PATH or ckpt=latest")
+        raise InputError(
+            f"task={cfg.task} needs trained weights: type ckpt=PATH, ckpt=latest or ckpt=pretrained"
+        )
     return cfg.ckpt
 
 

@@ -61,5 +61,6 @@ def test_a_folder_of_any_name_stays_where_it_should(tmp_path: Path, name: str, f
 
 
 def test_no_two_classes_share_a_folder() -> None:
-    assert folders_of(["a?", "b", "a*", "B"]) == ["a_-0", "b-1", "a_-2", "B-3"]
+    assert folders_of(["a?", "b", "a*", "B"]) == ["a_", "b", "a_-2", "B-2"]
+    assert folders_of(["a?", "a_-2", "a*"]) == ["a_", "a_-2", "a_-3"]
     assert folders_of(["cat", "dog"]) == ["cat", "dog"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from src import export as export_module
 from src.errors import InputError
-from src.export import export
+from src.export import export, report_beside
 from src.generate import generate, load_model, sample
 from src.serving import check
 from src.serving.bundle import GENERATOR, SUMS, Bundle, BundleError, Images
@@ -86,6 +86,14 @@ def test_a_changed_byte_is_refused_with_both_hashes(damaged: Path) -> None:
     assert main([str(damaged)]) == 1
 
 
+@pytest.mark.parametrize("name", [GENERATOR, "golden.npz", "judge.onnx", "canary.json"])
+def test_what_is_loaded_must_be_listed(damaged: Path, name: str) -> None:
+    lines = (damaged / SUMS).read_text().splitlines(keepends=True)
+    (damaged / SUMS).write_text("".join(line for line in lines if name not in line))
+    with pytest.raises(BundleError, match=f"does not list {name}"):
+        Bundle(damaged)
+
+
 def test_a_missing_file_and_a_foreign_folder_are_refused(damaged: Path, tmp_path: Path) -> None:
     (damaged / "golden.npz").unlink()
     with pytest.raises(BundleError, match=r"golden.npz is missing"):
@@ -137,6 +145,13 @@ def test_each_fault_is_caught(bundle: Bundle, fault: str) -> None:
     golden = of_noise(bundle.golden["noise"], bundle.golden["labels"])
     faults = verdict(bundle, images=golden, generate=of_seed, seed=3).faults
     assert any(said in each for each in faults)
+
+
+def test_numbers_of_another_step_are_not_this_model_s(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    (tmp_path / "evaluation.json").write_text('{"source": {"step": 7}}')
+    assert report_beside(path, {"global_step": 7}) == {"source": {"step": 7}}
+    assert report_beside(path, {"global_step": 8}) is None
 
 
 @pytest.mark.slow

@@ -49,8 +49,14 @@ class ImageFolder(DataSet):
         self.seed, self.flip = seed, flip
         self.size, self.channels = size or SIZE, channels
         self.root = require_folder(data, data_dir=data_dir)
+        usual = {"channels": 3, "val_share": 0.1, "test_share": 0.1, "seed": 0, "flip": True}
+        given = [channels, val_share, test_share, seed, flip]
         options = ["datamodule=image_folder", f"data={self.root}", f"model.img_size={self.size}"]
-        options += ["datamodule.dataset.channels=1"] if channels == 1 else []
+        options += [
+            f"datamodule.dataset.{name}={str(value).lower()}"
+            for (name, other), value in zip(usual.items(), given, strict=True)
+            if value != other
+        ]
         self.typed = shlex.join(options)
         listing = list_pictures(self.root)
         with folder_errors(Path(data_dir)):
@@ -178,7 +184,7 @@ def require_folder(data: str | None, *, data_dir: str) -> Path:
             f"data={data} is no folder: type data=PATH with a folder of pictures, or of a folder "
             "for each class"
         )
-    if Path(data_dir).absolute().is_relative_to(root):
+    if Path(data_dir).resolve().is_relative_to(root.resolve()):
         raise InputError(
             f"data={data} holds data_dir={data_dir}, where pictures are kept once they are read: "
             "type data=PATH with a folder that holds nothing but pictures"

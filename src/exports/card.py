@@ -39,8 +39,8 @@ Makes images of {classes}, {channels} x {height} x {width} pixels, by
 ## Use
 
 For teaching, for tests of software, and as a baseline. Images look like the training data of their
-class; they show no person, place or fact. What the classifiers below call good is good to them
-alone. It has learned from {facts["data"]} and makes nothing else.
+class, and are evidence of nothing. What the classifiers below call good is good to them alone. It
+has learned from {facts["data"]} and makes nothing else.
 
 ```python
 import numpy as np, onnxruntime

@@ -48,7 +48,7 @@ def to_onnx(
     *,
     metadata: Mapping[str, str],
 ) -> bytes:
-    """A network's file for any number of images up to 4,096; ``inputs`` are an example of two."""
+    """A network's file for any number of images; ``inputs`` are an example of two."""
     n = torch.export.Dim("N", min=1, max=MOST)
     shapes = {name: {0: n} for name in inputs}
     # By way of a program, for else the exporter warns that it does not keep the name of N.

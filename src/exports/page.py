@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from src.datamodules.packages import npm_pack
-from src.datamodules.sources import SourceError
+from src.datamodules.sources import SourceError, failures_as_reasons
 from src.files import write_atomically
 from src.metrics.panel import METRICS
 from src.models.generative import GenerativeModel
@@ -42,12 +42,14 @@ def load_runtime(folder: Path) -> dict[str, bytes]:
     """
     paths = {name: folder / name for name in SHA256S}
     if not all(is_right(path) for path in paths.values()):
-        with tempfile.TemporaryDirectory() as scratch:
+        with failures_as_reasons(), tempfile.TemporaryDirectory() as scratch:
             archive = npm_pack(RUNTIME, Path(scratch))
             with tarfile.open(archive) as files:
+                there = files.getnames()
+                folder.mkdir(parents=True, exist_ok=True)
                 for name, path in paths.items():
-                    content = files.extractfile(f"package/dist/{name}")
-                    folder.mkdir(parents=True, exist_ok=True)
+                    inside = f"package/dist/{name}"
+                    content = files.extractfile(inside) if inside in there else None
                     write_atomically(path, content.read() if content else b"")
     if wrong := [name for name, path in paths.items() if not is_right(path)]:
         raise SourceError(f"{wrong[0]} of {RUNTIME} is not the file that it was")
@@ -93,7 +95,6 @@ def write_page(
     known = dict(facts) | {"directions": directions.tolist()}
     filled = {
         "title": html.escape(f"{facts['data']}, drawn by a {facts['family']}"),
-        "seed": "1",
         "numbers": numbers(report),
         "sha256": hashlib.sha256(generator).hexdigest(),
         "facts": json.dumps(known).replace("<", "\\u003c"),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import uvicorn
 
-from src.serving.app import make_app, settings_of_environment
+from src.serving.app import make_app
 from src.serving.bundle import Bundle, BundleError
+from src.serving.settings import SettingsError, settings_of_environment
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,12 +21,12 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
         app = make_app(Bundle(options.folder), settings_of_environment())
-    except BundleError as error:
+    except (BundleError, SettingsError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     uvicorn.run(
         app, host=options.host, port=options.port, log_config=None, access_log=False,
-        server_header=False, timeout_graceful_shutdown=30,
+        server_header=False, proxy_headers=False, timeout_graceful_shutdown=30,
     )  # fmt: skip
     return 0
 

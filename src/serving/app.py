@@ -1,22 +1,18 @@
 """The service: images of a verified folder over HTTP."""
 
 import asyncio
-import hashlib
 import hmac
-import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter, time
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from numpy.typing import NDArray
 from prometheus_client import generate_latest
@@ -27,6 +23,7 @@ from src.serving.bundle import PAGE, Bundle, Images
 from src.serving.check import Verdict, verdict
 from src.serving.limits import Buckets
 from src.serving.pictures import ENCODERS
+from src.serving.settings import Settings
 from src.serving.watch import Metrics, Watch
 
 T = TypeVar("T")
@@ -37,21 +34,8 @@ PAGE_POLICY = (  # nothing from anywhere else
 MOST_SEED = 2**53 - 1  # which JSON carries whole wherever it is read
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Limits of the service, and the keys that open it; without keys it is open."""
-
-    keys: tuple[str, ...] = ()
-    most_images: int = 1_024  # in one request
-    most_queued: int = 8_192  # images that wait at once
-    most_bytes: int = 2**18  # of a request's body
-    images_per_minute: int = 300_000  # for each key, or each client
-    body_seconds: float = 10.0  # for a request's body to come
-    check_seconds: float = 600.0  # from one check of golden images and a canary to the next
-
-
 def whole(value: Any) -> Any:
-    """Refuse what JSON does not call an integer, and take 3.0, which it does."""
+    """Refuse truth values, which Python counts as integers, and take 3.0, as JSON does."""
     if isinstance(value, bool):
         raise ValueError("a number or a name is needed, not a truth value")  # noqa: TRY004 - pydantic's
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -95,7 +79,7 @@ class Server:
         self.pool = ThreadPoolExecutor(1, "generator")
         self.buckets = Buckets(settings.images_per_minute)
         self.queued = 0
-        self.verdict: Verdict | None = None
+        self.verdict = Verdict({}, ["not checked yet"])
         self.metrics.model.labels(bundle.sha256, bundle.metadata["data"]).set(1)
 
     @asynccontextmanager
@@ -112,9 +96,13 @@ class Server:
 
     async def check(self) -> None:
         """Compare golden images, and judge a canary of a fresh seed."""
-        self.verdict = await self.work(self.examine)
+        try:
+            self.verdict = await self.work(self.examine)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next check may pass
+            self.verdict = Verdict({}, [f"the check has failed: {error}"])
         found, metrics = self.verdict.found, self.metrics
-        metrics.golden.set(found["golden_differing_ppm"] / 1e6)
+        if "golden_differing_ppm" in found:
+            metrics.golden.set(found["golden_differing_ppm"] / 1e6)
         if "canary_distance" in found:
             metrics.distance.set(found["canary_distance"])
             metrics.agreement.set(found["canary_agreement"])
@@ -148,12 +136,13 @@ class Server:
         headers = {"X-Model": bundle.sha256} | ({} if noise is not None else {"X-Seed": str(seed)})
         return Response(content, media_type=kind, headers=headers)
 
-    async def page(self) -> HTMLResponse:
+    async def page(self) -> FileResponse:
         """Show the page that generates in the browser."""
-        path = self.bundle.folder / PAGE
-        if not path.is_file():
-            raise HTTPException(404, "this export has no page: /docs lists what there is")
-        return HTMLResponse(path.read_text(), headers={"Content-Security-Policy": PAGE_POLICY})
+        return FileResponse(
+            self.bundle.folder / PAGE,
+            media_type="text/html",
+            headers={"Content-Security-Policy": PAGE_POLICY},
+        )
 
     async def model(self) -> dict[str, Any]:
         """What is served: the classes, the shapes, the hashes and the limits."""
@@ -170,7 +159,7 @@ class Server:
 
     async def readyz(self) -> JSONResponse:
         """Say whether the last check of golden images and a canary has found no fault."""
-        found = self.verdict or Verdict({}, ["not checked yet"])
+        found = self.verdict
         said = {"ready": not found.faults, "sha256": self.bundle.sha256, **found.found}
         return JSONResponse(said | {"faults": found.faults}, 503 if found.faults else 200)
 
@@ -178,21 +167,22 @@ class Server:
         """Numbers for Prometheus."""
         return Response(generate_latest(self.metrics.registry), media_type="text/plain")
 
-    def require_key(self, credentials: Credentials) -> None:
-        """Refuse a request without one of the keys.
+    def require_key(self, request: Request, credentials: Credentials) -> None:
+        """Refuse a request without one of the keys, and remember which it has.
 
         Raises:
             HTTPException: 401.
         """
         given = credentials.credentials.encode() if credentials else b""
         matches = [hmac.compare_digest(given, key.encode()) for key in self.settings.keys]
-        if not any(matches):  # once all were compared, so that time tells nothing
+        request.state.key = matches.index(True) if any(matches) else None
+        if request.state.key is None:  # once all were compared, so that time tells nothing
             raise HTTPException(401, "a key is needed", {"WWW-Authenticate": "Bearer"})
 
     def who(self, request: Request) -> str:
         """Whose images are counted together: those of one key, or else of one address."""
         if self.settings.keys:
-            return hashlib.sha256(request.headers["authorization"].encode()).hexdigest()
+            return f"key {request.state.key}"
         return request.client.host if request.client else "unknown"
 
     def admit(self, client: str, n: int) -> None:
@@ -243,12 +233,13 @@ def choose_labels(asked: Asked, *, names: Sequence[str], most: int) -> NDArray[n
 
 
 def index_of(label: int | str, names: Sequence[str]) -> int:
-    """The index of a class by its name, or by its number where no name is one."""
+    """The index of a class by its name, or by its number where no name is a number."""
     text = str(label)
     if text in names:
         return names.index(text)
-    if isinstance(label, int) and 0 <= label < len(names):
-        return label
+    is_index = text.isdecimal() and not any(name.isdecimal() for name in names)
+    if is_index and len(text) < 10 and int(text) < len(names):
+        return int(text)
     raise HTTPException(422, f"there is no such class: /v1/model lists all {len(names)}")
 
 
@@ -301,7 +292,8 @@ def make_app(bundle: Bundle, settings: Settings) -> ASGIApp:
             **{code: {"description": said} for code, said in REFUSALS.items()},
         },
     )  # fmt: skip
-    app.add_api_route("/", server.page, response_class=HTMLResponse, include_in_schema=False)
+    if PAGE in bundle.sha256s and not settings.keys:  # for it holds the generator
+        app.add_api_route("/", server.page, response_class=FileResponse, include_in_schema=False)
     app.add_api_route("/v1/model", server.model)
     app.add_api_route("/healthz", server.healthz)
     app.add_api_route("/readyz", server.readyz, responses={503: {"description": "A fault."}})
@@ -310,29 +302,9 @@ def make_app(bundle: Bundle, settings: Settings) -> ASGIApp:
 
 
 async def say_what_is_wrong(_: Request, error: Exception) -> JSONResponse:
-    """Say where a body is wrong and why, and nothing of what it holds."""
+    """Say where a body is wrong and why, without the values in it."""
     assert isinstance(error, RequestValidationError)
     detail = [
         {"loc": each["loc"], "msg": each["msg"], "type": each["type"]} for each in error.errors()
     ]
     return JSONResponse({"detail": detail}, 422)
-
-
-def settings_of_environment() -> Settings:
-    """The keys in API_KEYS, with commas, or in the file that API_KEYS_FILE names, a line each."""
-    file = os.environ.get("API_KEYS_FILE")
-    given = (
-        Path(file).read_text().splitlines() if file else os.environ.get("API_KEYS", "").split(",")
-    )
-    limits = {
-        name: int(os.environ[name.upper()])
-        for name in (
-            "most_images",
-            "most_queued",
-            "images_per_minute",
-            "body_seconds",
-            "check_seconds",
-        )
-        if name.upper() in os.environ
-    }
-    return Settings(keys=tuple(key.strip() for key in given if key.strip()), **limits)

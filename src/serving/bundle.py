@@ -143,4 +143,14 @@ def verified(folder: Path) -> dict[str, str]:
                 "copy or export the folder again"
             )
         sums[name] = wanted
+    require_listed(folder, sums)
     return sums
+
+
+def require_listed(folder: Path, sums: Mapping[str, str]) -> None:
+    """Refuse a list that leaves out what would be loaded."""
+    needed = [GENERATOR, GOLDEN]
+    if any(name in sums or (folder / name).exists() for name in (JUDGE, REFERENCE, CANARY)):
+        needed += [JUDGE, REFERENCE, CANARY]
+    if missing := [name for name in needed if name not in sums]:
+        raise BundleError(f"{folder / SUMS} does not list {missing[0]}: copy or export it again")

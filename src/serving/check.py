@@ -6,7 +6,7 @@ import os
 import secrets
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from src.serving.bundle import Bundle, BundleError, Images, Judge, read
 MOST_DIFFERING_PPM = 20.0  # pixels of a million that may differ from torch's
 LARGEST_DIFFERENCE = 1  # of a pixel, in levels of 255
 CANARY_IMAGES = 1_000
-NOISE_CHUNK = 16  # images whose noise goes into one request
+NUMBERS = 8_192  # of noise that go into one request
 TIMEOUT_S = 30
 Generate = Callable[[NDArray[np.int64], int], Images]  # of labels and a seed
 
@@ -45,12 +45,6 @@ class Health(NamedTuple):
 def difference(images: Images, others: Images) -> Difference:
     gaps = np.abs(images.astype(np.int16) - others)
     return Difference(1e6 * float((gaps > 0).mean()), int(gaps.max()))
-
-
-def golden_difference(bundle: Bundle) -> Difference:
-    """How far the generator's images are from those that torch made of the same noise."""
-    golden = bundle.golden
-    return difference(bundle.of_noise(golden["noise"], golden["labels"]), golden["images"])
 
 
 def canary(judge: Judge, generate: Generate, *, n_classes: int, seed: int) -> Health:
@@ -112,8 +106,8 @@ def verdict(bundle: Bundle, *, images: Images, generate: Generate, seed: int) ->
 class Service:
     """A running service, which is asked for arrays over HTTP."""
 
-    def __init__(self, url: str, *, key: str | None = None) -> None:
-        self.url, self.key = url.rstrip("/"), key
+    def __init__(self, url: str, names: Sequence[str], *, key: str | None = None) -> None:
+        self.url, self.names, self.key = url.rstrip("/"), names, key
 
     def ask(self, **body: Any) -> Images:
         headers = {"Accept": "application/x-npy", "Content-Type": "application/json"}
@@ -125,14 +119,18 @@ class Service:
             return np.load(BytesIO(answer.read()))
 
     def of_noise(self, noise: NDArray[np.float32], labels: NDArray[np.int64]) -> Images:
+        size = max(1, NUMBERS // int(np.prod(noise.shape[1:])))
         made = [
-            self.ask(labels=labels[rows].tolist(), noise=noise[rows].tolist())
-            for rows in chunks(len(labels), NOISE_CHUNK)
+            self.ask(labels=self.named(labels[rows]), noise=noise[rows].tolist())
+            for rows in chunks(len(labels), size)
         ]
         return np.concatenate(made)
 
     def of_seed(self, labels: NDArray[np.int64], seed: int) -> Images:
-        return self.ask(labels=labels.tolist(), seed=seed)
+        return self.ask(labels=self.named(labels), seed=seed)
+
+    def named(self, labels: NDArray[np.int64]) -> list[str]:
+        return [self.names[label] for label in labels]
 
 
 def chunks(n: int, size: int) -> list[slice]:
@@ -151,13 +149,17 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         bundle = Bundle(options.folder)
         golden = bundle.golden["noise"], bundle.golden["labels"]
-        asked = bundle if options.url is None else Service(options.url, key=options.key)
+        asked = (
+            bundle
+            if options.url is None
+            else Service(options.url, bundle.class_names, key=options.key)
+        )
         images = asked.of_noise(*golden)
         found, faults = verdict(bundle, images=images, generate=asked.of_seed, seed=seed)
     except BundleError as error:
         found, faults = {}, [str(error)]
-    except (OSError, ValueError) as error:
-        found, faults = {}, [f"{options.url} does not answer as it should: {error}"]
+    except Exception as error:  # noqa: BLE001 - a folder or service may be anything
+        found, faults = {}, [f"{options.url or options.folder} does not work: {error!r}"]
     said = json.dumps({"healthy": not faults, "seed": seed} | found | {"faults": faults}, indent=2)
     sys.stdout.write(f"{said}\n")
     return 1 if faults else 0

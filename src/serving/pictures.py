@@ -1,15 +1,15 @@
 """Images as the answers of the service: sheets, archives of pictures, and arrays."""
 
-import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from src.class_names import folders_of
 from src.serving.bundle import Bundle, Images
 
 COLUMNS = 20  # of a sheet at most
@@ -78,15 +78,6 @@ def archive(bundle: Bundle, images: Images, labels: NDArray[np.int64]) -> bytes:
             )  # of a constant date, so that equal images are equal bytes
             file.writestr(entry, as_png(picture(image), bundle.sha256))
     return stream.getvalue()
-
-
-def folders_of(names: Sequence[str]) -> list[str]:
-    """A folder for each class, which no name can lead out of."""
-    safe = [re.sub(r"[^\w .,+&'()@=-]|^\.+", "_", name)[:100] or "_" for name in names]
-    times = Counter(name.lower() for name in safe)
-    return [
-        name if times[name.lower()] == 1 else f"{name}-{label}" for label, name in enumerate(safe)
-    ]
 
 
 def array(bundle: Bundle, images: Images, labels: NDArray[np.int64]) -> bytes:  # noqa: ARG001

@@ -209,7 +209,7 @@ def test_what_the_program_itself_passes_to_the_trainer_is_refused(
         ("labels", True, "a text or an integer or a list, each item a text or an integer"),
         ("labels", [5.0], "a text or an integer or a list, each item a text or an integer"),
         ("labels", None, "a text or an integer or a list, each item a text or an integer"),
-        ("task", "trian", "train or generate or evaluate or compare or train_judge"),
+        ("task", "trian", "train or generate or evaluate or compare or train_judge or export"),
         ("debug", "yes", "true or false"),
         ("debug", 1, "true or false"),
         ("ckpt", 5, "a text or null"),

@@ -165,6 +165,7 @@ def test_it_says_what_is_typed_to_have_it(pets: Path) -> None:
     typed = f"datamodule=image_folder data={pets} model.img_size=4"
     assert read(pets).typed == typed
     assert read(pets, channels=1).typed == f"{typed} datamodule.dataset.channels=1"
+    assert read(pets, flip=False).typed == f"{typed} datamodule.dataset.flip=false"
 
 
 def test_a_moved_folder_is_known_by_what_is_in_it(pets: Path, decodings: list[str]) -> None:

@@ -58,9 +58,12 @@ def test_equal_networks_are_equal_bytes_that_tell_nothing_of_this_machine(typed:
     assert sizes == ["N", "N"]
 
 
-@pytest.mark.parametrize(("channels", "img_size"), [(1, 28), (1, 20), (3, 32), (3, 48)])
-def test_judges_say_the_same(channels: int, img_size: int) -> None:
-    shape = {"channels": channels, "n_classes": 4, "img_size": img_size}
+@pytest.mark.parametrize(
+    ("channels", "img_size", "flip"),
+    [(1, 28, False), (1, 20, False), (3, 32, True), (3, 48, False)],
+)
+def test_judges_say_the_same(channels: int, img_size: int, flip: bool) -> None:
+    shape = {"channels": channels, "n_classes": 4, "img_size": img_size, "flip": flip}
     judges = {role: Classifier(**shape).eval() for role in ("features", "labels")}
     images = torch.randint(256, (5, channels, img_size, img_size), dtype=torch.uint8)
     names = ["features", "probabilities"]

@@ -22,8 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import yaml
+from fastapi import HTTPException
 from PIL import Image
 
+from src.serving.app import index_of
 from src.serving.bundle import Bundle
 from src.serving.check import main
 from tests.pages import ROOT
@@ -208,12 +210,14 @@ def test_only_those_with_a_key_get_images_and_only_so_many(exported: Path, tmp_p
         url = f"{service.url}/v1/images"
         assert ask(url, {"labels": 5}).status == 401
         assert ask(url, {"labels": 5}, Authorization="Bearer other").status == 401
+        assert ask(service.url).status == 404  # the page holds the generator
         for key in ("old", "new"):
             mine = {"Authorization": f"Bearer {key}"}
             assert ask(url, {"labels": 5, "n": 10}, **mine).status == 200
             refused = ask(url, {"labels": 5, "n": 5}, **mine)
             assert refused.status == 429
             assert 20 < int(refused.headers["retry-after"]) <= 31
+            assert ask(url, {"labels": 5, "n": 5}, Authorization=f"bearer  {key}").status == 429
         assert ask(f"{service.url}/healthz").status == 200
 
 
@@ -238,6 +242,38 @@ def test_the_end_lets_those_finish_who_are_there(exported: Path) -> None:
         service.process.send_signal(signal.SIGTERM)
         assert [each.result().status for each in asked] == [200] * 5
         assert service.process.wait(10) in (0, -signal.SIGTERM)  # which uvicorn raises again
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"API_KEYS": " , "},
+        {"API_KEYS_FILE": "nowhere"},
+        {"MOST_IMAGES": "0"},
+        {"BODY_SECONDS": "a"},
+    ],
+    ids=str,
+)
+def test_settings_that_mean_nothing_are_one_sentence(
+    exported: Path, environment: dict[str, str]
+) -> None:
+    command = [sys.executable, "-m", "src.serving", str(exported)]
+    told = os.environ | environment
+    ended = subprocess.run(
+        command, cwd=ROOT, env=told, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"error: {next(iter(environment))}")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_numbers_mean_classes_only_where_no_name_is_a_number() -> None:
+    assert index_of(1, ["cat", "dog"]) == 1
+    assert index_of("dog", ["cat", "dog"]) == 1
+    assert index_of(2, ["0", "1", "10", "2"]) == 3
+    for label, names in ((0, ["1", "2"]), (2, ["cat", "dog"]), (-1, ["cat"]), (10**30, ["cat"])):
+        with pytest.raises(HTTPException):
+            index_of(label, names)
 
 
 def test_a_damaged_folder_is_not_served(exported: Path, tmp_path: Path) -> None:
