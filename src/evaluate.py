@@ -13,19 +13,15 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from src.configuration.build import choose_device, ready_data
-from src.configuration.prepare import trained_model
 from src.errors import InputError
 from src.files import write_atomically
-from src.generate import data_of, rebuild, sample
+from src.generate import data_of, load_trained, sample
 from src.images import Labelled
-from src.metrics.cache import Row
 from src.metrics.evaluation import Evaluation
 from src.metrics.footing import count_classes, rows_like
-from src.metrics.panel import METRICS
+from src.metrics.panel import METRICS, written
 from src.reports.figures import draw_findings
 from src.reports.terminal import show
-from src.runs.checkpoints import load_checkpoint
-from src.runs.folders import find_checkpoint
 from src.runs.samples import read_samples
 
 log = logging.getLogger(__name__)
@@ -101,13 +97,11 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
 
     The evaluation chooses their classes, given ``cfg.n``.
     """
-    path = find_checkpoint(cfg.ckpt, logs=Path(cfg.work_dir) / "logs")
+    path, checkpoint, options, model = load_trained(cfg)
     log.info(f"judging {path}")
-    checkpoint = load_checkpoint(path)
     device = choose_device(cfg)
     trained = checkpoint["hyper_parameters"]["model"]
-    options = trained_model(cfg, trained, path=path)
-    model = rebuild(checkpoint, path=path, options=options).to(device)
+    model.to(device)
     datamodule = data_of(cfg, model)
     evaluation = datamodule.evaluation(data_dir=Path(cfg.data_dir), device=device)
     labels = evaluation.labels(cfg.n)
@@ -158,18 +152,9 @@ def table(report: dict[str, Any]) -> Table:
     sheet.add_column("better")
     for name, metric in METRICS.items():
         if name in rows["generated"]:
-            cells = [cell(rows[row], name, metric.digits) for row in ROWS]
+            cells = [written(rows[row], name) for row in ROWS]
             sheet.add_row(metric.title, *cells, metric.better)
     return sheet
-
-
-def cell(row: Row, name: str, digits: int) -> str:
-    """Write the metric ``name`` of a row, with its uncertainty where one was measured."""
-    errors = [
-        row[key] for key in (f"{name}_standard_error", f"{name}_standard_deviation") if key in row
-    ]
-    uncertainty = f" ± {errors[0]:.{digits}f}" if errors else ""
-    return f"{row[name]:.{digits}f}{uncertainty}"
 
 
 def as_json(report: dict[str, Any]) -> bytes:

@@ -1,6 +1,5 @@
 """Export a trained generator into a folder that stands alone and has passed its own checks."""
 
-import hashlib
 import json
 import logging
 import shutil
@@ -14,20 +13,16 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from src.class_names import listed
 from src.configuration.build import build_dataset
-from src.configuration.prepare import trained_model
 from src.datamodules.data_set import DataSet
 from src.datamodules.sources import SourceError
 from src.errors import InputError
 from src.exports.card import model_card
 from src.exports.graphs import Opinions, Pixels, to_onnx
 from src.exports.page import RUNTIME, directions, load_runtime, write_page
-from src.generate import ckpt_name, data_group, rebuild, sample
+from src.generate import data_group, load_trained, rebuild, require_same_classes, sample
 from src.metrics.judges import NoJudgesError, load_judges
 from src.models.generative import GenerativeModel
-from src.runs.checkpoints import load_checkpoint
-from src.runs.folders import find_checkpoint
 from src.runs.portable import WEIGHTS, read_portable, write_portable
 from src.serving.bundle import (
     CANARY,
@@ -39,6 +34,7 @@ from src.serving.bundle import (
     SUMS,
     Bundle,
     Judge,
+    hash_of,
     read,
     session,
 )
@@ -69,13 +65,9 @@ def export(cfg: DictConfig) -> Path:
     Raises:
         InputError: if what was exported makes other images than the model.
     """
-    path = find_checkpoint(ckpt_name(cfg), logs=Path(cfg.work_dir) / "logs")
-    checkpoint = load_checkpoint(path)
-    trained = checkpoint["hyper_parameters"]["model"]
-    options = trained_model(cfg, trained, path=path)
-    report = report_beside(path, checkpoint) if options == trained else None
-    model = rebuild(checkpoint, path=path, options=options)
-    checkpoint["hyper_parameters"] = checkpoint["hyper_parameters"] | {"model": options}
+    trained = load_trained(cfg)
+    path, checkpoint, options, model = trained
+    report = report_beside(path, checkpoint) if trained.is_as_trained else None
     dataset = build_dataset(data_group(cfg, model)["dataset"])
     require_same_classes(dataset, model)
     folder = Path(cfg.run_dir) / "unfinished"
@@ -115,8 +107,7 @@ def check_and_describe(
     write_judge(folder, dataset, shape=bundle.image_shape, data_dir=data_dir)
     write_canary(bundle)
     add_page(folder, model, bundle, report=report, data_dir=data_dir)
-    write_sums(folder)
-    (folder / "README.md").write_text(model_card(Bundle(folder), found, report=report))
+    (folder / "README.md").write_text(model_card(bundle, found, report=report))
     write_sums(folder)
     return found
 
@@ -234,15 +225,9 @@ def add_page(
     except SourceError as error:
         log.warning(f"without {PAGE}: {RUNTIME}, which runs it, comes by npm, and {error}")
         return
-    facts = dict(bundle.metadata) | {
-        "class_names": bundle.class_names,
-        "noise_shape": bundle.noise_shape,
-        "image_shape": bundle.image_shape,
-    }
-    text = write_page(
-        (folder / GENERATOR).read_bytes(), facts, runtime,
-        directions=directions(model), report=report,
-    )  # fmt: skip
+    content = (folder / GENERATOR).read_bytes()
+    found = directions(model)
+    text = write_page(content, bundle.facts, runtime, directions=found, report=report)
     (folder / PAGE).write_text(text)
 
 
@@ -253,10 +238,6 @@ def write_sums(folder: Path) -> None:
     (folder / SUMS).write_text("".join(lines))
 
 
-def hash_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def report_beside(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
     """What task=evaluate has found at this very step of a run, or of the project's own weights."""
     for folder in (path.parent, path.parent.parent):
@@ -264,12 +245,3 @@ def report_beside(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any] | No
             found: dict[str, Any] = json.loads(report.read_text())
             return found if found["source"]["step"] == checkpoint["global_step"] else None
     return None
-
-
-def require_same_classes(dataset: DataSet, model: GenerativeModel) -> None:
-    """Refuse data whose judges would read other classes."""
-    if [*dataset.class_names] != [*model.class_names]:
-        raise InputError(
-            f"{dataset.name} has the classes {listed(dataset.class_names)}, and the checkpoint "
-            f"knows {listed(model.class_names)}: type data=PATH of the same classes"
-        )

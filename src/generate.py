@@ -18,6 +18,7 @@ from src.configuration.check import check_saved_data, check_saved_model
 from src.configuration.container import plain
 from src.configuration.prepare import options_as_typed, trained_model
 from src.configuration.trust import require_literal, targets
+from src.datamodules.data_set import DataSet
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.images import Labelled, grid, picture, to_float
@@ -28,6 +29,20 @@ from src.runs.folders import find_checkpoint
 
 log = logging.getLogger(__name__)
 CHUNK = 1_000  # images at a time; part of what a seed means, so a constant
+
+
+class Trained(NamedTuple):
+    """What ``ckpt`` names: its file, what is in it, and the model with the options typed for it."""
+
+    path: Path
+    checkpoint: dict[str, Any]
+    options: dict[str, Any]  # the ``model`` group that it generates with
+    model: GenerativeModel
+
+    @property
+    def is_as_trained(self) -> bool:
+        """Whether nothing of how it generates was typed anew."""
+        return self.options == self.checkpoint["hyper_parameters"]["model"]
 
 
 class Made(NamedTuple):
@@ -45,10 +60,8 @@ def generate(cfg: DictConfig) -> None:
     images of the data, encoded and decoded. They are in ``samples.npz`` (images uint8 (N, C, H, W),
     labels int64 (N,)), or, where ``cfg.format`` is png, in files such as ``cat/0001.png``.
     """
-    path = find_checkpoint(ckpt_name(cfg), logs=Path(cfg.work_dir) / "logs")
-    checkpoint = load_checkpoint(path)
-    options = trained_model(cfg, checkpoint["hyper_parameters"]["model"], path=path)
-    model = rebuild(checkpoint, path=path, options=options).to(choose_device(cfg))
+    path, checkpoint, _, model = load_trained(cfg)
+    model.to(choose_device(cfg))
     labels = choose_labels(cfg.labels, n=cfg.n, names=model.class_names)
     if cfg.reconstruct:
         require_encoder(cfg, checkpoint, path=path)
@@ -141,6 +154,14 @@ def ckpt_name(cfg: DictConfig) -> str:
             f"task={cfg.task} needs trained weights: type ckpt=PATH, ckpt=latest or ckpt=pretrained"
         )
     return cfg.ckpt
+
+
+def load_trained(cfg: DictConfig) -> Trained:
+    """Load what ``cfg.ckpt`` names onto the CPU, in eval mode, to generate as ``cfg`` says."""
+    path = find_checkpoint(ckpt_name(cfg), logs=Path(cfg.work_dir) / "logs")
+    checkpoint = load_checkpoint(path)
+    options = trained_model(cfg, checkpoint["hyper_parameters"]["model"], path=path)
+    return Trained(path, checkpoint, options, rebuild(checkpoint, path=path, options=options))
 
 
 def load_model(path: str | Path, *, trusted: Collection[str] = ()) -> GenerativeModel:
@@ -239,13 +260,18 @@ def data_of(cfg: DictConfig, model: GenerativeModel) -> InMemoryDataModule:
     """
     group = data_group(cfg, model)
     datamodule = ready_data(OmegaConf.create({"datamodule": group}))
-    names = [*datamodule.dataset.class_names]
-    if "data" in group.get("dataset", {}) and names != [*model.class_names]:
+    if "data" in group.get("dataset", {}):
+        require_same_classes(datamodule.dataset, model)
+    return datamodule
+
+
+def require_same_classes(dataset: DataSet, model: GenerativeModel) -> None:
+    """Refuse data of other classes than those of ``model``."""
+    if [*dataset.class_names] != [*model.class_names]:
         raise InputError(
-            f"{datamodule.dataset.name} has the classes {listed(names)}, and the checkpoint "
+            f"{dataset.name} has the classes {listed(dataset.class_names)}, and the checkpoint "
             f"knows {listed(model.class_names)}: type data=PATH of the same classes"
         )
-    return datamodule
 
 
 def data_group(cfg: DictConfig, model: GenerativeModel) -> dict[str, Any]:

@@ -103,9 +103,8 @@ def test_a_missing_file_and_a_foreign_folder_are_refused(damaged: Path, tmp_path
 
 
 def test_twenty_healthy_checks_raise_no_alarm(bundle: Bundle) -> None:
-    images = bundle.of_noise(bundle.golden["noise"], bundle.golden["labels"])
     for seed in range(1_000, 1_020):
-        assert not verdict(bundle, images=images, generate=bundle.of_seed, seed=seed).faults
+        assert not verdict(bundle, bundle, seed=seed).faults
 
 
 def inverted(images: Images) -> Images:
@@ -134,16 +133,16 @@ FAULTS = {
 def test_each_fault_is_caught(bundle: Bundle, fault: str) -> None:
     spoil, after, said = FAULTS[fault]
 
-    def of_noise(noise: NDArray[np.float32], labels: NDArray[np.int64]) -> Images:
-        noise, labels = spoil(noise, labels) if spoil else (noise, labels)
-        images = bundle.of_noise(noise.astype(np.float32), labels)
-        return after(images).astype(np.uint8) if after else images
+    class Faulty:
+        def of_noise(self, noise: NDArray[np.float32], labels: NDArray[np.int64]) -> Images:
+            noise, labels = spoil(noise, labels) if spoil else (noise, labels)
+            images = bundle.of_noise(noise.astype(np.float32), labels)
+            return after(images).astype(np.uint8) if after else images
 
-    def of_seed(labels: NDArray[np.int64], seed: int) -> Images:
-        return of_noise(bundle.draw(len(labels), seed=seed), labels)
+        def of_seed(self, labels: NDArray[np.int64], seed: int) -> Images:
+            return self.of_noise(bundle.draw(len(labels), seed=seed), labels)
 
-    golden = of_noise(bundle.golden["noise"], bundle.golden["labels"])
-    faults = verdict(bundle, images=golden, generate=of_seed, seed=3).faults
+    faults = verdict(bundle, Faulty(), seed=3).faults
     assert any(said in each for each in faults)
 
 

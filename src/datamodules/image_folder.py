@@ -1,11 +1,12 @@
 """Pictures in a folder of the user's own, as a data set."""
 
+import inspect
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -49,15 +50,14 @@ class ImageFolder(DataSet):
         self.seed, self.flip = seed, flip
         self.size, self.channels = size or SIZE, channels
         self.root = require_folder(data, data_dir=data_dir)
-        usual = {"channels": 3, "val_share": 0.1, "test_share": 0.1, "seed": 0, "flip": True}
-        given = [channels, val_share, test_share, seed, flip]
-        options = ["datamodule=image_folder", f"data={self.root}", f"model.img_size={self.size}"]
-        options += [
-            f"datamodule.dataset.{name}={str(value).lower()}"
-            for (name, other), value in zip(usual.items(), given, strict=True)
-            if value != other
-        ]
-        self.typed = shlex.join(options)
+        given = {
+            "channels": channels, "val_share": val_share, "test_share": test_share, "seed": seed,
+            "flip": flip,
+        }  # fmt: skip
+        self.typed = shlex.join([
+            "datamodule=image_folder", f"data={self.root}", f"model.img_size={self.size}",
+            *unusual(given),
+        ])  # fmt: skip
         listing = list_pictures(self.root)
         with folder_errors(Path(data_dir)):
             self.pictures = read_pictures(
@@ -163,6 +163,16 @@ class ImageFolder(DataSet):
                 f"the class {name} has too few whole pictures in {where} to train, validate and "
                 f"test on ({n}): put at least {least} there, or remove its folder"
             )
+
+
+def unusual(given: Mapping[str, Any]) -> list[str]:
+    """The options of the data set that are not the usual ones, as they are typed."""
+    usual = inspect.signature(ImageFolder).parameters
+    return [
+        f"datamodule.dataset.{name}={str(value).lower()}"
+        for name, value in given.items()
+        if value != usual[name].default
+    ]
 
 
 def require_shares(val: float, test: float) -> None:

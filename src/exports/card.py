@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from src.class_names import listed
-from src.metrics.panel import METRICS
+from src.metrics.panel import METRICS, written
 from src.serving.bundle import Bundle
 from src.serving.check import Difference
 
@@ -19,7 +19,7 @@ FILES = {
     "digits.html": "a page that generates in the browser, opened by a double click",
     "canary.json": "what the judges say of healthy images, and the bounds of what they may say",
 }
-HEADER = ("fid_cnn", "label_accuracy", "coverage")  # of the panel, in the header
+HEADLINES = "fid_cnn", "label_accuracy", "coverage"  # of the panel, where there is little room
 
 
 def model_card(bundle: Bundle, found: Difference, *, report: dict[str, Any] | None) -> str:
@@ -87,7 +87,7 @@ def header(bundle: Bundle, *, title: str, report: dict[str, Any] | None) -> dict
     row = report["rows"]["generated"]
     metrics = [
         {"type": name, "name": METRICS[name].title, "value": round(row[name], 4)}
-        for name in HEADER
+        for name in HEADLINES
         if name in row
     ]
     result = {
@@ -104,8 +104,8 @@ def evaluation(report: dict[str, Any] | None) -> str:
         return "Not measured: task=evaluate ckpt=RUN before task=export adds the numbers."
     rows = report["rows"]
     lines = [
-        f"| `{name}` | {' | '.join(cell(rows[row], name, metric.digits) for row in rows)} |"
-        for name, metric in METRICS.items()
+        f"| `{name}` | {' | '.join(written(rows[row], name) for row in rows)} |"
+        for name in METRICS
         if name in rows["generated"]
     ]
     heads = {"generated": "generated", "real": "real images", "noise": "noise"}
@@ -121,14 +121,10 @@ def evaluation(report: dict[str, Any] | None) -> str:
     ])  # fmt: skip
 
 
-def cell(row: dict[str, float], name: str, digits: int) -> str:
-    return f"{row[name]:.{digits}f}" if name in row else ""
-
-
 def shape(bundle: Bundle) -> str:
     return ", ".join(map(str, bundle.noise_shape))
 
 
 def files(bundle: Bundle) -> str:
-    there = [(name, said) for name, said in FILES.items() if name in bundle.sha256s]
+    there = [(name, said) for name, said in FILES.items() if (bundle.folder / name).is_file()]
     return "\n".join(f"| `{name}` | {said} |" for name, said in there)

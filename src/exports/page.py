@@ -17,9 +17,11 @@ from torch import Tensor
 
 from src.datamodules.packages import npm_pack
 from src.datamodules.sources import SourceError, failures_as_reasons
+from src.exports.card import HEADLINES
 from src.files import write_atomically
-from src.metrics.panel import METRICS
+from src.metrics.panel import written
 from src.models.generative import GenerativeModel
+from src.serving.bundle import hash_of
 
 HERE = Path(__file__).parent / "page"
 RUNTIME = "onnxruntime-web@1.30.0"
@@ -28,7 +30,6 @@ SHA256S = {
     SCRIPT: "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
     WASM: "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
 }
-SHOWN = "fid_cnn", "label_accuracy", "coverage"
 N_DIRECTIONS = 8
 N_POINTS = 64  # noises around which it is measured what changes images
 STEP = 0.05
@@ -57,7 +58,7 @@ def load_runtime(folder: Path) -> dict[str, bytes]:
 
 
 def is_right(path: Path) -> bool:
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == SHA256S[path.name]
+    return path.is_file() and hash_of(path) == SHA256S[path.name]
 
 
 @torch.inference_mode()
@@ -118,9 +119,8 @@ def numbers(report: Mapping[str, Any] | None) -> str:
         return "How good these images are has not been measured."
     rows = report["rows"]
     said = [
-        f"{name} {rows['generated'][name]:.{METRICS[name].digits}f} "
-        f"(real images {rows['real'][name]:.{METRICS[name].digits}f})"
-        for name in SHOWN
+        f"{name} {written(rows['generated'], name)} (real images {written(rows['real'], name)})"
+        for name in HEADLINES
         if name in rows["generated"]
     ]
     return f"Of {report['n']:,} images: {', '.join(said)}. fid_cnn is not Inception's FID."

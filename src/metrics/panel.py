@@ -70,6 +70,16 @@ METRICS = {
 }
 
 
+def written(row: Row, name: str) -> str:
+    """The metric ``name`` of a row as text, with its uncertainty where one was measured."""
+    digits = METRICS[name].digits
+    errors = [
+        row[key] for key in (f"{name}_standard_error", f"{name}_standard_deviation") if key in row
+    ]
+    uncertainty = f" ± {errors[0]:.{digits}f}" if errors else ""
+    return f"{row[name]:.{digits}f}{uncertainty}"
+
+
 def fidelity(fake: Judged, real: Judged) -> Row:
     """Metrics of how the features of ``fake`` are distributed beside those of ``real``."""
     reference = fit(real.features)

@@ -23,14 +23,13 @@ ELSEWHERE = {"data": None, "data_dir": "data"}  # paths, which whoever reads it 
 def write_portable(
     folder: Path, model: GenerativeModel, checkpoint: dict[str, Any], *, dtype: torch.dtype
 ) -> None:
-    """Write what generates of ``model``, as ``checkpoint`` describes it; ``dtype`` rounds it."""
+    """Write what generates of ``model``, and how far ``checkpoint`` was; ``dtype`` rounds it."""
     weights = {
         name: (each.to(dtype) if each.is_floating_point() else each).contiguous().cpu()
         for name, each in model.sampler.state_dict().items()
     }
     content = save(weights)
-    saved = checkpoint["hyper_parameters"]
-    config = {name: saved[name] for name in NEEDED}
+    config = {name: model.hparams[name] for name in NEEDED}
     config["datamodule"] = without_paths(config["datamodule"])
     record = config | {
         "class_names": [*model.class_names],

@@ -68,6 +68,14 @@ class Bundle:
         numbers = np.concatenate([normal.draw(count * size) for count in counts])
         return numbers.reshape(n, *self.noise_shape)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is known of the generator, as JSON has it."""
+        return {
+            **self.metadata, "class_names": self.class_names, "noise_shape": self.noise_shape,
+            "image_shape": self.image_shape,
+        }  # fmt: skip
+
     @cached_property
     def golden(self) -> dict[str, NDArray[Any]]:
         """Noise, labels and the images that torch made of them."""
@@ -136,7 +144,7 @@ def verified(folder: Path) -> dict[str, str]:
         path = folder / name
         if not path.is_file() or Path(name).name != name:
             raise BundleError(f"{path} is missing, which {SUMS} lists: copy or export it again")
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = hash_of(path)
         if found != wanted:
             raise BundleError(
                 f"{path} has the sha256 {found[:12]}..., not {wanted[:12]}... as {SUMS} says: "
@@ -145,6 +153,10 @@ def verified(folder: Path) -> dict[str, str]:
         sums[name] = wanted
     require_listed(folder, sums)
     return sums
+
+
+def hash_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def require_listed(folder: Path, sums: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,16 +61,18 @@ class Verdict(NamedTuple):
     faults: list[str]
 
 
-def verdict(bundle: Bundle, *, images: Images, generate: Generate, seed: int) -> Verdict:
-    """Judge ``images``, which were made of the golden noise, and a canary.
+class Maker(Protocol):
+    """Makes images (N, C, H, W) of class indices (N,), by noise (N, *noise_shape) or by a seed."""
 
-    Args:
-        bundle: the folder that says what is right.
-        images: what was made of ``bundle.golden``'s noise and labels.
-        generate: what makes images of labels and a seed.
-        seed: of the canary.
-    """
-    gap = difference(images, bundle.golden["images"])
+    def of_noise(self, noise: NDArray[np.float32], labels: NDArray[np.int64]) -> Images: ...
+
+    def of_seed(self, labels: NDArray[np.int64], seed: int) -> Images: ...
+
+
+def verdict(bundle: Bundle, asked: Maker, *, seed: int) -> Verdict:
+    """Have the golden images and a canary of ``seed`` made, and judge them by a folder."""
+    golden = bundle.golden
+    gap = difference(asked.of_noise(golden["noise"], golden["labels"]), golden["images"])
     found: dict[str, float] = {
         "golden_differing_ppm": gap.differing_ppm,
         "golden_largest": gap.largest,
@@ -85,7 +87,7 @@ def verdict(bundle: Bundle, *, images: Images, generate: Generate, seed: int) ->
     if bundle.judge is None:
         return Verdict(found, faults)
     bounds = bundle.bounds
-    health = canary(bundle.judge, generate, n_classes=len(bundle.class_names), seed=seed)
+    health = canary(bundle.judge, asked.of_seed, n_classes=len(bundle.class_names), seed=seed)
     found |= {
         "canary_distance": health.frechet_distance,
         "canary_agreement": health.label_agreement,
@@ -148,14 +150,12 @@ def main(arguments: list[str] | None = None) -> int:
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     try:
         bundle = Bundle(options.folder)
-        golden = bundle.golden["noise"], bundle.golden["labels"]
         asked = (
             bundle
             if options.url is None
             else Service(options.url, bundle.class_names, key=options.key)
         )
-        images = asked.of_noise(*golden)
-        found, faults = verdict(bundle, images=images, generate=asked.of_seed, seed=seed)
+        found, faults = verdict(bundle, asked, seed=seed)
     except BundleError as error:
         found, faults = {}, [str(error)]
     except Exception as error:  # noqa: BLE001 - a folder or service may be anything

@@ -73,9 +73,7 @@ def archive(bundle: Bundle, images: Images, labels: NDArray[np.int64]) -> bytes:
         for image, label in zip(images, labels.tolist(), strict=True):
             numbers[label] += 1
             name = f"{folders[label]}/{numbers[label]:04d}.png"
-            entry = zipfile.ZipInfo(
-                name
-            )  # of a constant date, so that equal images are equal bytes
+            entry = zipfile.ZipInfo(name)  # of a constant date: equal images, equal bytes
             file.writestr(entry, as_png(picture(image), bundle.sha256))
     return stream.getvalue()
 

@@ -40,10 +40,9 @@ def test_weights_come_back_as_they_were_or_rounded(
 
 
 def test_no_path_of_the_machine_goes_along(model: GenerativeModel, tmp_path: Path) -> None:
-    checkpoint = checkpoint_of(model)
     dataset = {"_target_": "a.B", "data": "/secret", "data_dir": "/secret/data"}
-    checkpoint["hyper_parameters"]["datamodule"] = {"_target_": "a.C", "dataset": dataset}
-    write_portable(tmp_path, model, checkpoint, dtype=torch.float32)
+    model.hparams["datamodule"] = {"_target_": "a.C", "dataset": dataset}
+    write_portable(tmp_path, model, checkpoint_of(model), dtype=torch.float32)
     assert "secret" not in (tmp_path / CONFIG).read_text()
 
 
