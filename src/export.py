@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from src.configuration.build import build_dataset
+from src.configuration.build import build_dataset, build_loggers
 from src.datamodules.data_set import DataSet
 from src.datamodules.sources import SourceError
 from src.errors import InputError
@@ -21,6 +21,7 @@ from src.exports.card import model_card
 from src.exports.graphs import Opinions, Pixels, to_onnx
 from src.exports.page import RUNTIME, directions, load_runtime, write_page
 from src.generate import data_group, load_trained, rebuild, require_same_classes, sample
+from src.loggers.wandb import SturdyWandbLogger, close_wandb
 from src.metrics.judges import NoJudgesError, load_judges
 from src.models.generative import GenerativeModel
 from src.runs.portable import WEIGHTS, read_portable, write_portable
@@ -83,6 +84,7 @@ def export(cfg: DictConfig) -> Path:
     except BaseException:
         shutil.rmtree(folder)
         raise
+    log_as_artifact(cfg, done)
     log.info(
         f"{path}\n{found.differing_ppm:.1f} in a million pixels are others than torch's, by "
         f"{found.largest} of 255\nin {done}: "
@@ -229,6 +231,14 @@ def add_page(
     found = directions(model)
     text = write_page(content, bundle.facts, runtime, directions=found, report=report)
     (folder / PAGE).write_text(text)
+
+
+def log_as_artifact(cfg: DictConfig, folder: Path) -> None:
+    """Give the folder to wandb as well, if ``cfg.logger`` has it."""
+    for logger in build_loggers(cfg):
+        if isinstance(logger, SturdyWandbLogger):
+            logger.log_folder(folder, Bundle(folder).facts)
+            close_wandb()
 
 
 def write_sums(folder: Path) -> None:

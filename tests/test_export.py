@@ -15,6 +15,7 @@ from src import export as export_module
 from src.errors import InputError
 from src.export import export, report_beside
 from src.generate import generate, load_model, sample
+from src.loggers.wandb import SturdyWandbLogger
 from src.serving import check
 from src.serving.bundle import GENERATOR, SUMS, Bundle, BundleError, Images
 from src.serving.check import Difference, main, verdict
@@ -161,6 +162,19 @@ def test_what_makes_other_images_is_not_exported(
     with pytest.raises(InputError, match=r"50 of a million pixels differ, by up to 2"):
         export(typed("task=export", "ckpt=pretrained"))
     assert not [*tmp_path.glob("*/generator.onnx")]
+
+
+def test_wandb_is_given_the_folder(
+    exported: Path, typed: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    monkeypatch.setattr(SturdyWandbLogger, "log_folder", lambda _, *what: given.append(what))
+    export_module.log_as_artifact(typed("task=export", "logger=csv"), exported)
+    assert not given
+    export_module.log_as_artifact(typed("task=export", "logger=wandb"), exported)
+    [(folder, metadata)] = given
+    assert folder == exported
+    assert metadata["data"] == "mnist"
 
 
 def test_the_card_has_the_numbers_of_the_report(exported: Path) -> None:

@@ -160,6 +160,17 @@ class SturdyWandbLogger(WandbLogger):
         with Forgiving("uploading a checkpoint", self._warned):
             super().after_save_checkpoint(checkpoint_callback)
 
+    def log_folder(self, folder: Path, metadata: Mapping[str, Any]) -> None:
+        """Log ``folder`` as an artifact of type model, named like it.
+
+        Its files are not copied: offline, the run refers to them where they are until it is synced.
+        """
+        with Forgiving("logging an artifact", self._warned):
+            run = self.experiment
+            artifact = _wandb().Artifact(folder.name, type="model", metadata={**metadata})
+            artifact.add_dir(str(folder), policy="immutable", skip_cache=True)
+            run.log_artifact(artifact)
+
     @override
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -119,10 +119,13 @@ def go_online(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
 
 def history(folder: Path) -> list[dict]:
     """The logged rows of an offline run, as wandb's own reader prints them."""
+    return records(folder, "history")
+
+
+def records(folder: Path, kind: str) -> list[dict]:
     command = [sys.executable, "-m", "wandb", "leet", "inspect", str(folder), "--json"]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    records = [json.loads(line) for line in lines]
-    return [record for record in records if record.get("type") == "history"]
+    return [record for record in map(json.loads, lines) if record.get("type") == kind]
 
 
 @pytest.mark.slow
@@ -143,6 +146,24 @@ def test_without_a_key_it_goes_offline_at_once_and_tells_how_to_review(
     assert len(output.splitlines()) == 4
     assert dict(os.environ) == before
     assert wandb.run is None
+
+
+@pytest.mark.slow
+def test_a_folder_is_logged_as_a_model_where_it_lies(tmp_path: Path) -> None:
+    folder = tmp_path / "mnist-0a1b"
+    folder.mkdir()
+    for name in ("generator.onnx", "README.md"):
+        (folder / name).write_text(name)
+    logger = open_wandb(save_dir=str(tmp_path), offline=True)
+    logger.log_folder(folder, {"data": "mnist"})
+    run = Path(logger.experiment.settings.sync_dir)
+    close_wandb()
+    [record] = records(run, "artifact")
+    artifact = record["artifact"]
+    assert (artifact["name"], artifact["type"]) == ("mnist-0a1b", "model")
+    assert json.loads(artifact["metadata"]) == {"data": "mnist"}
+    files = {entry["path"]: entry["local_path"] for entry in artifact["manifest"]["contents"]}
+    assert files == {path.name: str(path) for path in folder.iterdir()}
 
 
 @pytest.mark.slow
