@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -191,9 +192,13 @@ def test_the_card_has_the_numbers_of_the_report(exported: Path) -> None:
     subprocess.run([sys.executable, "-c", snippet], cwd=exported, check=True)
 
 
-def test_the_service_s_modules_need_no_torch(exported: Path) -> None:
+def test_the_service_s_modules_need_no_torch_and_leave_no_telemetry(
+    exported: Path, tmp_path: Path
+) -> None:
     code = (
         "import sys; from src.serving.check import main; "
         f"assert main([{str(exported)!r}]) == 0; assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, env=env)
+    assert not [*tmp_path.rglob("*onnxruntime*")]
