@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from time import perf_counter, time
@@ -16,9 +16,9 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from numpy.typing import NDArray
 from prometheus_client import generate_latest
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.types import ASGIApp
 
+from src.serving.asked import Asked, choose_kind, choose_labels, choose_noise, describe
 from src.serving.bundle import PAGE, Bundle, Images
 from src.serving.check import Verdict, verdict
 from src.serving.limits import Buckets
@@ -31,35 +31,9 @@ PAGE_POLICY = (  # nothing from anywhere else
     "default-src 'none'; script-src 'unsafe-inline' blob: 'wasm-unsafe-eval'; "
     "style-src 'unsafe-inline'; img-src data:; connect-src blob: data:"
 )
-MOST_SEED = 2**53 - 1  # which JSON carries whole wherever it is read
-
-
-def whole(value: Any) -> Any:
-    """Refuse truth values, which Python counts as integers, and take 3.0, as JSON does."""
-    if isinstance(value, bool):
-        raise ValueError("a number or a name is needed, not a truth value")  # noqa: TRY004 - pydantic's
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))]
-Whole = Annotated[int, BeforeValidator(whole)]
-Label = Annotated[int | str, BeforeValidator(whole)]
-
-
-class Asked(BaseModel):
-    """What is asked for: ``n`` images of each label, class after class."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    labels: Label | list[Label] = Field(examples=[5, [3, 8], "all"])
-    n: Whole = Field(1, ge=1, description="images of each label")
-    seed: Whole | None = Field(
-        None, ge=0, le=MOST_SEED, description="as of task=generate; a fresh one unless it is given"
-    )
-    noise: list[Any] | None = Field(
-        None, description="standard normal numbers (N, *noise_shape), in place of a seed"
-    )
-
 
 REFUSALS = {
     401: "A key is needed.",
@@ -213,64 +187,6 @@ class Server:
         return ENCODERS[kind](self.bundle, images, labels)
 
 
-def choose_labels(asked: Asked, *, names: Sequence[str], most: int) -> NDArray[np.int64]:
-    """The class indices (N,) that are asked for.
-
-    Raises:
-        HTTPException: if there is no such class, or they are too many.
-    """
-    typed = asked.labels if isinstance(asked.labels, list) else [asked.labels]
-    typed = [*names] if typed == ["all"] and "all" not in names else typed
-    if not typed or len(typed) * asked.n > most:
-        raise HTTPException(422, f"labels and n ask for no image, or for more than {most:,}")
-    numbers = [index_of(label, names) for label in typed]
-    return np.array(numbers, dtype=np.int64).repeat(asked.n)
-
-
-def index_of(label: int | str, names: Sequence[str]) -> int:
-    """The index of a class by its name, or by its number where no name is a number."""
-    text = str(label)
-    if text in names:
-        return names.index(text)
-    is_index = text.isdecimal() and not any(name.isdecimal() for name in names)
-    if is_index and len(text) < 10 and int(text) < len(names):
-        return int(text)
-    raise HTTPException(422, f"there is no such class: /v1/model lists all {len(names)}")
-
-
-def choose_noise(asked: Asked, *, n: int, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
-    """The noise (N, *shape) that is given, if any is.
-
-    Raises:
-        HTTPException: if it is no such array of finite numbers, or a seed is given too.
-    """
-    if asked.noise is None:
-        return None
-    try:
-        noise = np.array(asked.noise, dtype=np.float32)
-        is_right = noise.shape == (n, *shape) and bool(np.isfinite(noise).all())
-    except (ValueError, TypeError, OverflowError):
-        is_right = False
-    if not is_right or asked.seed is not None:
-        raise HTTPException(422, f"noise must be {(n, *shape)} finite numbers, without a seed")
-    return noise
-
-
-def choose_kind(accepted: str) -> str:
-    """The type of answer that an Accept header wants.
-
-    Raises:
-        HTTPException: if it is none of ours.
-    """
-    for part in accepted.split(","):
-        kind = part.partition(";")[0].strip().lower()
-        if kind in ENCODERS:
-            return kind
-        if kind in ("", "*/*", "image/*"):
-            return "image/png"
-    raise HTTPException(406, f"Accept one of {', '.join(ENCODERS)}")
-
-
 def make_app(bundle: Bundle, settings: Settings) -> ASGIApp:
     """The service of a folder, as an ASGI application."""
     server = Server(bundle, settings)
@@ -293,6 +209,7 @@ def make_app(bundle: Bundle, settings: Settings) -> ASGIApp:
     app.add_api_route("/healthz", server.healthz)
     app.add_api_route("/readyz", server.readyz, responses={503: {"description": "A fault."}})
     app.add_api_route("/metrics", server.numbers, response_class=Response)
+    describe(app.openapi(), bundle)
     return Watch(app, server.metrics, body_seconds=settings.body_seconds)
 
 

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import yaml
-from fastapi import HTTPException
+from fastapi.exceptions import RequestValidationError
 from PIL import Image
 
-from src.serving.app import index_of
+from src.serving.asked import choose_kind, index_of
 from src.serving.bundle import Bundle
 from src.serving.check import main
 from tests.pages import ROOT
@@ -145,6 +145,15 @@ def test_what_is_wrong_is_refused_without_repeating_it(
     assert answer.status == status
     assert b"cat" not in answer.content
     assert b"magenta" not in answer.content
+
+
+def test_the_description_knows_the_generator(service: Running) -> None:
+    schema = json.loads(ask(f"{service.url}/openapi.json").content)
+    properties = schema["components"]["schemas"]["Asked"]["properties"]
+    label, *_ = properties["labels"]["anyOf"]
+    assert label["enum"] == [*"0123456789", *range(10)]
+    row = properties["noise"]["anyOf"][0]["items"]
+    assert (row["minItems"], row["maxItems"]) == (64, 64)
 
 
 def test_an_unknown_type_of_answer_is_refused(service: Running) -> None:
@@ -274,8 +283,21 @@ def test_numbers_mean_classes_only_where_no_name_is_a_number() -> None:
     assert index_of("dog", ["cat", "dog"]) == 1
     assert index_of(2, ["0", "1", "10", "2"]) == 3
     for label, names in ((0, ["1", "2"]), (2, ["cat", "dog"]), (-1, ["cat"]), (10**30, ["cat"])):
-        with pytest.raises(HTTPException):
+        with pytest.raises(RequestValidationError):
             index_of(label, names)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "kind"),
+    [
+        ("", "image/png"),
+        ("text/html, image/*;q=0.5", "image/png"),
+        ("image/png;q=0.3, application/zip; q=0.8", "application/zip"),
+        ("application/x-npy;q=0, */*;q=0.1", "image/png"),
+    ],
+)
+def test_the_type_of_greatest_weight_is_answered(accepted: str, kind: str) -> None:
+    assert choose_kind(accepted) == kind
 
 
 def test_a_damaged_folder_is_not_served(exported: Path, tmp_path: Path) -> None:
