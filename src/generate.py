@@ -64,7 +64,7 @@ def generate(cfg: DictConfig) -> None:
     model.to(choose_device(cfg))
     labels = choose_labels(cfg.labels, n=cfg.n, names=model.class_names)
     if cfg.reconstruct:
-        require_encoder(cfg, checkpoint, path=path)
+        require_encoder(cfg, checkpoint, model, path=path)
         made = reconstruct(model, labels, data_of(cfg, model), cfg)
     else:
         noise = walk(model, labels, n=cfg.n, seed=cfg.seed) if cfg.interpolate else None
@@ -83,10 +83,14 @@ def generate(cfg: DictConfig) -> None:
     log.info(f"{len(made.images.labels):,} images from {path}\nin {folder}: {files}, samples.png")
 
 
-def require_encoder(cfg: DictConfig, checkpoint: dict[str, Any], *, path: Path) -> None:
-    """Refuse to reconstruct beside a walk, or by what was exported to generate alone."""
+def require_encoder(
+    cfg: DictConfig, checkpoint: dict[str, Any], model: GenerativeModel, *, path: Path
+) -> None:
+    """Refuse to reconstruct beside a walk, or by what cannot, before any data are read."""
     if cfg.interpolate:
         raise InputError("interpolate and reconstruct are two pictures: type one of them")
+    if type(model).reconstruct is GenerativeModel.reconstruct:
+        model.reconstruct(Labelled(torch.empty(0), torch.empty(0)))  # which says so
     if "sampler" in checkpoint:
         raise InputError(
             f"reconstruct needs an encoder, and {path} holds what generates alone: name the "

@@ -73,8 +73,18 @@ def test_an_export_can_be_generated_from_but_not_trained_on(
     assert (tmp_path / "samples.npz").is_file()
     with pytest.raises(InputError, match="holds what generates alone"):
         train(typed(f"ckpt={exported}", "experiment=train_mnist_gan", "logger=null"))
-    with pytest.raises(InputError, match="reconstruct needs an encoder"):
+    with pytest.raises(InputError, match="reconstruct needs an encoder, and ConditionalGAN"):
         generate(typed("task=generate", f"ckpt={exported}", "reconstruct=test"))
+
+
+def test_a_gan_does_not_read_data_to_say_that_it_has_no_encoder(
+    typed: Compose, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="reconstruct needs an encoder, and ConditionalGAN"):
+        generate(
+            typed("task=generate", "ckpt=pretrained", "reconstruct=test", f"data_dir={tmp_path}")
+        )
+    assert not [*tmp_path.glob("MNIST*")]
 
 
 def test_a_changed_byte_is_refused_with_both_hashes(damaged: Path) -> None:
