@@ -1,7 +1,7 @@
 """Write three sets of images that cheat, and two of real ones: unseen, and of natural classes.
 
-python benchmarks/cheaters.py FOLDER
-python run.py task=evaluate samples=FOLDER/copier.npz
+python benchmarks/cheaters.py FOLDER [datamodule=cifar10] [data_dir=PATH]
+python run.py task=evaluate samples=FOLDER/copier.npz [datamodule=cifar10]
 """
 
 import sys
@@ -12,28 +12,25 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from src.datamodules.in_memory import InMemoryDataModule
-from src.datamodules.mnist import MNIST
+from src.configuration.build import ready_data
+from src.configuration.prepare import compose_in
 from src.images import Labelled
 from src.metrics.footing import rows_like
 
-N = 50_000
+N = 50_000  # or as many as training images allow
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    datamodule = InMemoryDataModule(
-        dataset=MNIST(data_dir="data"), train_val_test_split=[55_000, 5_000, 10_000],
-        img_size=28, seed=0,
-    )  # fmt: skip
-    datamodule.prepare_data()
-    datamodule.setup("fit")
+    where = f"data_dir={Path('data').absolute()}"
+    datamodule = ready_data(compose_in(folder, where, *sys.argv[2:]))
     images, labels = datamodule.parts["train"]
-    rows = rows_like(labels, torch.full((10,), N // 10))
+    k = int(labels.max()) + 1
+    rows = rows_like(labels, torch.full((k,), N // k))
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
-    one_of_each = torch.stack([images[labels == label][0] for label in range(10)])
-    in_turn = torch.arange(N) % 10
+    one_of_each = torch.stack([images[labels == label][0] for label in range(k)])
+    in_turn = torch.arange(len(rows)) % k
     sets = {
         "copier": Labelled(images[rows], labels[rows]),
         "collapsed": Labelled(one_of_each[in_turn], in_turn),
