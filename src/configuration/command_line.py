@@ -17,9 +17,9 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 
 from src.configuration.guesses import CONFIGS, assignment, choose, is_group
-from src.configuration.resolvers import unused
-from src.errors import InputError
-from src.reports.terminal import quoted, setting, unquoted
+from src.configuration.resolvers import folder_of_run
+from src.errors import InputError, StoppedError
+from src.reports.terminal import command, quoted, setting, unquoted
 from src.runs.folders import RECORD, newest_run, remove_unused
 
 wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -239,7 +239,7 @@ def folder_of_rank_zero(rank: int, named: str | None) -> tuple[Path, bool]:
     store = TCPStore(os.environ["MASTER_ADDR"], port, is_master=False)
     if rank == 0 and not store.check(["run_folder"]):
         now = datetime.now().astimezone()
-        folder = named or unused(f"logs/runs/{now:%Y-%m-%d/%H-%M-%S}")
+        folder = named or folder_of_run("logs/runs", f"{now:%Y-%m-%d/%H-%M-%S}")
         store.set("run_is_ours", str(not (Path(folder) / RECORD).exists()))
         store.set("run_folder", folder)
     folder = store.get("run_folder").decode()
@@ -270,15 +270,31 @@ MISTAKES = InputError, HydraException, OSError  # of the user, who needs no trac
 failures: list[str] = []  # of the jobs of this sweep
 
 
+class JobError(InputError):
+    """What is wrong with one job of a sweep, on the list of ``failures`` wherever it is unpickled.
+
+    That is how the process that started a sweep hears of jobs that ran in others.
+    """
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        if said not in failures:  # every rank of a job says so
+            failures.append(said)
+
+
 @contextmanager
-def errors_of_jobs(name: str, *, folder: Path) -> Iterator[None]:
+def errors_of_jobs(name: str, *, folder: Path, has_own_process: bool) -> Iterator[None]:
     """Say what is wrong with the job ``name`` of a sweep, whose other jobs then go on.
 
     Hydra raises it again after the last job, for ``errors_as_sentences`` to list them all. A folder
-    in which nothing is written is removed.
+    in which nothing is written is removed. A signal ends the sweep, unless it came to a job alone.
     """
     try:
         yield
+    except StoppedError as stop:
+        if not has_own_process:
+            raise
+        raise JobError(f"job {name}: a signal has stopped it: {command(resume=folder)}") from stop
     except Exception as error:
         remove_unused(folder)
         if isinstance(error, MISTAKES):
@@ -287,8 +303,7 @@ def errors_of_jobs(name: str, *, folder: Path) -> Iterator[None]:
         else:
             said = f"job {name}: {type(error).__name__}: {sentence(error)}"
             traceback.print_exc()
-        failures.append(said)
-        raise
+        raise JobError(said) from error
 
 
 @contextmanager
