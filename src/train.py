@@ -22,6 +22,7 @@ from src.callbacks.losses import DivergenceError, LossRecord
 from src.callbacks.quality import Quality, beside_real
 from src.configuration.build import build_datamodule, build_model, build_trainer
 from src.configuration.check import sampling_options
+from src.configuration.command_line import typed
 from src.configuration.container import plain, tree
 from src.configuration.prepare import options_as_typed, show_config
 from src.configuration.threads import doubt
@@ -117,6 +118,8 @@ def try_on(model: GenerativeModel, dataset: DataSet, *, img_size: int) -> None:
 def claim(cfg: DictConfig, *, starts_from: Path | None) -> None:
     """Claim the run folder for this run alone, and record its options there."""
     options, resumes = options_as_typed(), cfg.resume is not None
+    if resumes and typed("resume", options) is None:
+        return  # SLURM has started it again, and all is on record
     if not resumes:
         options.append(f"threads={cfg.threads}")  # torch may choose others when the run goes on
     if starts_from is not None and not resumes:
