@@ -114,16 +114,24 @@ def n_devices(*, _root_: DictConfig) -> int:
     """The number of processes on each node."""
     from src.configuration.devices import n_processes
 
-    trainer: Any = OmegaConf.to_container(_root_.trainer, resolve=True)
-    return n_processes(**trainer | {"num_nodes": 1})
+    return n_processes(**devices_of(_root_))
+
+
+def devices_of(cfg: DictConfig) -> dict[str, Any]:
+    """What ``trainer`` says of devices; what else it says refers to a job, which is not there yet.
+
+    Numbers alone, for where jobs are submitted there may be no GPUs to count.
+    """
+    names = "gpus", "accelerator", "devices"
+    return OmegaConf.to_container(OmegaConf.masked_copy(cfg.trainer, [*names]))  # type: ignore[return-value]
 
 
 def n_gpus_per_node(*, _root_: DictConfig) -> int | None:
     """The number of GPUs on each node, None for the CPU alone."""
     from src.configuration.devices import complete
 
-    trainer: Any = OmegaConf.to_container(_root_.trainer, resolve=True)
-    accelerator, _ = complete(trainer["accelerator"], trainer["gpus"])
+    devices = devices_of(_root_)
+    accelerator, _ = complete(devices["accelerator"], devices["gpus"])
     return None if accelerator == "cpu" else n_devices(_root_=_root_)
 
 
