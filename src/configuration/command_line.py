@@ -31,6 +31,11 @@ COMBINING = (  # groups of which a run takes several options
 AMBIGUOUS = r"Ambiguous value for argument '(.*)'\n"  # in Hydra's words
 UNCHOSEN = r"Could not override '(\S+)/(\w+)'"
 UNLIKE = r"Error merging override (?:\+\+)?(.*)"
+PLUGINS = {  # what each launcher needs
+    "hydra/launcher/joblib": "requirements.txt",
+    "hydra/launcher/submitit_slurm": "requirements-cluster.txt",
+    "hydra/launcher/submitit_local": "requirements-cluster.txt",
+}
 RESUMED = "hydra.job.id=resumed"  # marks a line whose ``resume`` is translated
 
 
@@ -320,6 +325,10 @@ def errors_as_sentences(folder: Path | None = None) -> Iterator[None]:
         leave(1, f"error: {summary_of_jobs() or sentence(error)}", folder=folder)
     except KeyboardInterrupt:
         leave(130, "stopped before anything was done", folder=folder)
+    except Exception as error:
+        if not (said := of_launcher(error)):
+            raise
+        leave(1, f"error: {said}", folder=folder)
 
 
 def leave(code: int, message: str, *, folder: Path | None) -> None:
@@ -343,6 +352,9 @@ def summary_of_jobs() -> str:
 def sentence(error: Exception) -> str:
     """Say in one line what is wrong, and what to type instead where that is known."""
     match error:
+        case MissingConfigException(missing_cfg_file=str(name)) if name in PLUGINS:
+            needs = f"a package that is not installed: type pip install -r {PLUGINS[name]}"
+            return f"hydra/launcher needs {needs}"
         case MissingConfigException(missing_cfg_file=str(name)) if "/" in name:
             parents = [path.as_posix() for path in Path(name).parents]
             group = next((parent for parent in parents if is_group(parent)), ".")
@@ -369,6 +381,24 @@ def of_hydra(message: str) -> str:
     if found := re.search(UNLIKE, message):
         return f"{found[1]} is of another kind than what is there: see it with --cfg job"
     return " ".join(message.split())
+
+
+def of_launcher(error: Exception) -> str:
+    """Say what a launcher's own ``error`` means; an empty text for others."""
+    said = sentence(error)
+    match type(error).__module__.partition(".")[0]:
+        case "submitit":
+            return (
+                f"SLURM refuses the jobs ({said}): give it what it asks for, as in "
+                "hydra.launcher.partition=NAME"
+            )
+        case "joblib":
+            return (
+                f"a process of the sweep was killed, and the others with it ({said}): go on with "
+                "resume=FOLDER for each job, and leave more memory with hydra.launcher.n_jobs=1"
+            )
+        case _:
+            return ""
 
 
 def of_another_choice(group: str, part: str) -> str:

@@ -3,6 +3,7 @@
 Submitit asks the accounting, which many clusters have not, and raises at the first such job.
 """
 
+import shutil
 import subprocess
 import time
 from typing import Any
@@ -15,6 +16,7 @@ from submitit.slurm import slurm
 from typing_extensions import override
 
 from src.configuration.command_line import JobError
+from src.errors import InputError
 from src.reports.terminal import command
 
 ENDED = (
@@ -28,6 +30,11 @@ class LostJobs(Callback):
 
     @override
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if shutil.which("sbatch") is None:
+            raise InputError(
+                "hydra/launcher=slurm finds no sbatch here: type it on a host of the cluster, or "
+                "hydra/launcher=parallel for this machine"
+            )
         slurm.SlurmJob = slurm.SlurmExecutor.job_class = QueuedJob  # type: ignore[misc]
 
 
