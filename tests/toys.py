@@ -29,6 +29,8 @@ from src.metrics.judges import load_judges
 from src.metrics.panel import quick
 from src.models.gan.losses import LeastSquares
 from src.models.gan.model import ConditionalGAN
+from src.runs.checkpoints import load_checkpoint
+from src.runs.folders import LAST
 from tests.pages import ROOT
 
 # --- what is typed --------------------------------------------------------------------------------
@@ -74,6 +76,24 @@ def finish(process: subprocess.Popen[str], *, code: int = 0) -> str:
     output, _ = process.communicate(timeout=600)  # two threads on one free core crawl
     assert process.returncode == code, output
     return output
+
+
+# --- what a run leaves ----------------------------------------------------------------------------
+
+
+def last_checkpoint(run: Path) -> dict[str, Any]:
+    return load_checkpoint(run / LAST)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal to the bit, at any depth."""
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
 
 
 # --- a pair of two layers each --------------------------------------------------------------------
