@@ -1,4 +1,4 @@
-"""A callback that holds a run of SLURM at a step, so that a test can meet it there."""
+"""A callback that holds a run at a step, so that a test can meet it there."""
 
 import os
 import time
@@ -9,13 +9,13 @@ import pytorch_lightning as pl
 
 from src.callbacks.stop import StopOnSignal
 
-PATIENCE_S = 120
+PATIENCE_S = 300
 
 
 class Pause(pl.Callback):
-    """In the first start of a job: waits at step ``at`` for a signal, then at ``end`` for its end.
+    """Waits at step ``at`` for a signal or the file go_on, and after that at ``end`` for its end.
 
-    Training itself draws nothing from it.
+    A job that SLURM has started again waits for nothing.
     """
 
     def __init__(self, folder: str, at: int, end: int) -> None:
@@ -24,7 +24,7 @@ class Pause(pl.Callback):
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
         (stop,) = (each for each in trainer.callbacks if isinstance(each, StopOnSignal))
         step = trainer.global_step
-        if "SLURM_JOB_ID" in os.environ and "SLURM_RESTART_COUNT" not in os.environ:
+        if "SLURM_RESTART_COUNT" not in os.environ:
             deadline = time.monotonic() + PATIENCE_S
             while self.waits(step, stop) and time.monotonic() < deadline:
                 time.sleep(0.02)
@@ -33,5 +33,5 @@ class Pause(pl.Callback):
         met = self.folder / "paused"
         if step == self.at:
             met.touch()
-            return not stop.received
+            return not (stop.received or (self.folder / "go_on").exists())
         return step == self.end and met.exists()

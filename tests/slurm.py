@@ -71,13 +71,11 @@ def slurm(folder: Path) -> Iterator[None]:
     try:
         with ExitStack() as daemons:
             daemons.enter_context(daemon(munged))
-            wait_for(lambda: (folder / "munge.socket").exists())
+            wait_for((folder / "munge.socket").exists)
             daemons.enter_context(daemon(["slurmctld", "-D", "-i"]))
             for node in ("n1", "n2"):
                 daemons.enter_context(daemon(["slurmd", "-D", "-N", node]))
-            wait_for(
-                lambda: asked("sinfo", "-h", "-p", "low", "-o", "%D %t") == "2 idle", seconds=10
-            )
+            wait_for(lambda: asked("sinfo", "-h", "-p", "low", "-o", "%D %t") == "2 idle")
             daemons.callback(end_jobs)
             yield
     finally:
@@ -85,14 +83,14 @@ def slurm(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def daemon(line: list[str]) -> Iterator[None]:
-    """A process that dies with this one, and after the block at the latest."""
+def daemon(line: list[str]) -> Iterator[int]:
+    """The number of a process that dies with this one, and after the block at the latest."""
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", *line], stdout=quiet, stderr=quiet, stdin=quiet
     )
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         try:
@@ -127,7 +125,7 @@ def asked(*line: str) -> str:
     return subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def wait_for(is_so: Callable[[], bool], *, seconds: float = 120) -> None:
+def wait_for(is_so: Callable[[], bool], *, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, (asked("squeue", "--array"), asked("sinfo"))

@@ -172,8 +172,12 @@ def test_two_ranks_measure_the_quality_that_one_process_does(
 
 
 @pytest.mark.slow
-def test_a_sweep_has_a_folder_and_a_wandb_run_per_job_that_is_not_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("launcher", ["basic", "parallel"])
+def test_a_sweep_has_a_folder_and_a_wandb_run_per_job_that_is_not_refused(
+    tmp_path: Path, launcher: str
+) -> None:
     sweep = [*BASE, "-m", "seed=-1,1,2", "trainer.max_epochs=1", "logger=wandb"]
+    sweep += [f"hydra/launcher={launcher}"]
     said = finish(start(sweep, tmp_path), code=1)
     (folder,) = (tmp_path / "logs" / "multiruns").iterdir()
     weights = []

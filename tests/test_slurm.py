@@ -15,7 +15,7 @@ import yaml
 from src.compare import expanded
 from tests.pages import ROOT
 from tests.slurm import asked, is_there, show, slurm, start_again, wait_for
-from tests.toys import finish, last_checkpoint, same, start
+from tests.toys import SMALL, assert_same_bits, finish, start
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,16 +23,10 @@ pytestmark = [
 ]
 
 RUN = [
-    "datamodule=synthetic", "model=small_gan", "print_config=false", "trainer.max_epochs=2",
-    "test_after_training=false", "trainer.log_every_n_steps=3", "~callbacks.sample_grid",
-    "+callbacks.pause._target_=tests.pause.Pause", "callbacks.pause.folder=${run_dir}",
-    "callbacks.pause.end=20", "threads=1",
+    *SMALL, "+callbacks.pause._target_=tests.pause.Pause", "callbacks.pause.folder=${run_dir}",
+    "callbacks.pause.end=20",
 ]  # fmt: skip
-LAUNCHER = [
-    "hydra/launcher=slurm",
-    "hydra.launcher.partition=low",
-    "hydra.launcher.cpus_per_task=1",
-]
+SLURM = ["hydra/launcher=slurm", "hydra.launcher.partition=low", "hydra.launcher.cpus_per_task=1"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,15 +40,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a sweep whose job 1 is told to save, queued again and started again."""
     home = tmp_path_factory.mktemp("sweep")
-    line = ["-m", *RUN, "callbacks.pause.at=-1,8", "logger=wandb", *LAUNCHER]
-    process = start(line, home)
-    wait_for(lambda: bool([*home.glob("logs/multiruns/*/1/paused_at_8")]))
-    job = next(
-        name for name in asked("squeue", "-h", "--array", "-o", "%i").split() if "_1" in name
-    )
-    asked("scancel", "--signal=USR2", job)
-    start_again(job)
-    finish(process)
+    with start(["-m", *RUN, "callbacks.pause.at=-1,8", "logger=wandb", *SLURM], home) as process:
+        try:
+            wait_for(lambda: bool([*home.glob("logs/multiruns/*/1/paused")]))
+            job = max(asked("squeue", "--noheader", "--array", "--format=%i").split())
+            asked("scancel", "--signal=USR2", job)  # as SLURM does before a job's time is over
+            start_again(job)
+            finish(process)
+        finally:
+            process.kill()
     (folder,) = (home / "logs" / "multiruns").iterdir()
     return folder
 
@@ -71,43 +65,55 @@ def test_an_array_of_two_has_a_folder_and_a_wandb_run_for_each_job(sweep: Path) 
 
 def test_a_job_that_is_queued_again_ends_with_the_bits_of_its_twin(sweep: Path) -> None:
     assert "saved at step 8, training goes on" in (sweep / "1" / "run.log").read_text()
-    assert_same_bits(sweep / "0", sweep / "1")
+    assert_same_bits(sweep / "0", sweep / "1", n_steps=32)
 
 
-def assert_same_bits(run: Path, other: Path) -> None:
-    whole, pieces = last_checkpoint(run), last_checkpoint(other)
-    assert pieces["global_step"] == whole["global_step"] == 32
-    assert same(pieces["state_dict"], whole["state_dict"])
-    assert same(pieces["optimizer_states"], whole["optimizer_states"])
+def test_two_nodes_agree_when_they_save_and_end_with_the_bits_of_one(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")  # nodes of one machine have no names
+    nodes = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2"]
+    pauses = ["callbacks.pause.at=4", "callbacks.pause.end=10"]
+    job = submit([*RUN, *nodes, *pauses], tmp_path, "--nodes=2")
+    run = tmp_path / "logs" / "runs" / "slurm" / job
+    wait_for((run / "paused").exists)
+    asked("scancel", "--signal=USR1", job)
+    start_again(job)
+    wait_for(lambda: "JobState=COMPLETED" in show(job))
+    assert "saved at step 6, training goes on" in (run / "run.log").read_text()
+    assert [path.name for path in run.parent.iterdir()] == [job]
+    assert not [*run.glob("hpc_ckpt_*")]
+    assert_same_bits(pair, run, n_steps=16)
 
 
 def test_a_job_that_is_preempted_starts_again_and_ends_with_the_same_bits(
     sweep: Path, tmp_path: Path
 ) -> None:
-    job = submit([*RUN, "callbacks.pause.at=8", "logger=csv"], tmp_path)
+    job = submit([*RUN, "callbacks.pause.at=8"], tmp_path)
     run = tmp_path / "logs" / "runs" / "slurm" / job
-    wait_for((run / "paused_at_8").exists)
-    asked(
-        "sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=none", "--wrap=sleep 1"
-    )
+    wait_for((run / "paused").exists)
+    asked("sbatch", "-p", "high", "--nodes=2", "--exclusive", "--output=none", "--wrap=true")
     start_again(job)
     wait_for(lambda: "JobState=COMPLETED" in show(job))
-    assert "Restarts=1" in show(job)
     said = (tmp_path / f"slurm-{job}.out").read_text()
-    assert (run / "paused_at_20").exists(), said  # it trained on until it was killed
+    assert "Restarts=1" in show(job)
+    assert "saved at step 8, training goes on" in said
     assert f"SLURM has started this job again: going on in {run}" in said
     assert [path.name for path in run.parent.iterdir()] == [job]
-    assert_same_bits(sweep / "0", run)
+    assert_same_bits(sweep / "0", run, n_steps=32)
 
 
-def submit(options: list[str], folder: Path) -> str:
+def submit(options: list[str], folder: Path, *flags: str) -> str:
     """Submit the sbatch file of docs/clusters.md from ``folder``; returns the job's number."""
-    (script,) = re.findall(
-        r"```bash\n(#!/bin/bash.*?)```", (ROOT / "docs/clusters.md").read_text(), re.S
-    )
+    page = (ROOT / "docs" / "clusters.md").read_text()
+    (script,) = re.findall(r"```bash\n(#!/bin/bash.*?)```", page, re.S)
     script = script.replace("python run.py", f"{sys.executable} {ROOT / 'run.py'}")
     (folder / "job.sh").write_text(script)
-    line = ["sbatch", "--parsable", "--partition=low", "--cpus-per-task=1", "job.sh", *options]
-    return subprocess.run(
-        line, cwd=folder, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    line = ["sbatch", "--parsable", "--partition=low", "--cpus-per-task=1", *flags, "job.sh"]
+    return subprocess.check_output([*line, *options], cwd=folder, text=True).strip()
+
+
+def test_a_partition_that_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
+    said = finish(start(["-m", *SMALL, *SLURM, "hydra.launcher.partition=x"], tmp_path), code=1)
+    assert "error: SLURM refuses the jobs (sbatch: error: invalid partition" in said
+    assert "Traceback" not in said

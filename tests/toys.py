@@ -44,6 +44,14 @@ BARS = [
     "datamodule.train_val_test_split=[1500,700,700]",
 ]
 
+# 32 steps, or 16 of two processes.
+SMALL = [
+    "datamodule=synthetic", "model=small_gan", "print_config=false", "trainer.max_epochs=2",
+    "test_after_training=false", "trainer.log_every_n_steps=3", "~callbacks.sample_grid",
+    "threads=1", "logger=csv",
+]  # fmt: skip
+TWO_RANKS = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+
 N_STACKED = 70  # validation triples, and test triples
 STACKED = [
     "experiment=stacked_mnist", f"datamodule.train_val_test_split=[256,{N_STACKED},{N_STACKED}]",
@@ -94,6 +102,14 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(same, a, b))
     return bool(a == b)
+
+
+def assert_same_bits(run: Path, other: Path, *, n_steps: int) -> None:
+    """Both have trained to the end, to the same weights and the same state of optimizers."""
+    first, second = last_checkpoint(run), last_checkpoint(other)
+    assert first["global_step"] == second["global_step"] == n_steps
+    assert same(first["state_dict"], second["state_dict"])
+    assert same(first["optimizer_states"], second["optimizer_states"])
 
 
 # --- a pair of two layers each --------------------------------------------------------------------

@@ -1,14 +1,17 @@
 """Translate the command line before Hydra sees it, and report mistakes in it as sentences."""
 
 import argparse
+import hashlib
 import os
 import re
+import socket
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra._internal.utils import get_args_parser
@@ -20,7 +23,7 @@ from src.configuration.guesses import CONFIGS, assignment, choose, is_group
 from src.configuration.resolvers import folder_of_run
 from src.errors import InputError, StoppedError
 from src.reports.terminal import command, quoted, setting, unquoted
-from src.runs.folders import RECORD, newest_run, remove_unused
+from src.runs.folders import LAST, RECORD, newest_run, remove_unused
 
 wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
 VALUED = "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p"
@@ -223,7 +226,9 @@ def in_torchrun_s_folder(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     rank = int(os.environ["RANK"])
     others = [*arguments, *([f"hydra.job.name=train_ddp_process_{rank}"] if rank else [])]
-    if typed("resume", arguments) is not None:
+    if (name := typed("resume", arguments)) is not None:
+        if RESUMED not in arguments:
+            require_same_run(name)
         return others
     named = typed("hydra.run.dir", arguments)
     folder, is_ours = folder_of_rank_zero(rank, named)
@@ -237,11 +242,7 @@ def in_torchrun_s_folder(arguments: Sequence[str]) -> list[str]:
 
 def folder_of_rank_zero(rank: int, named: str | None) -> tuple[Path, bool]:
     """The folder of all attempts of this torchrun, and whether it held no run before the first."""
-    # Here, because importing torch takes seconds that other starts can spare.
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
-    port = int(os.environ["MASTER_PORT"])
-    store = TCPStore(os.environ["MASTER_ADDR"], port, is_master=False)
+    store = store_of_torchrun()
     if rank == 0 and not store.check(["run_folder"]):
         now = datetime.now().astimezone()
         folder = named or folder_of_run("logs/runs", f"{now:%Y-%m-%d/%H-%M-%S}")
@@ -249,6 +250,48 @@ def folder_of_rank_zero(rank: int, named: str | None) -> tuple[Path, bool]:
         store.set("run_folder", folder)
     folder = store.get("run_folder").decode()
     return Path(folder), store.get("run_is_ours") == b"True"
+
+
+def store_of_torchrun() -> Any:
+    """What all processes of one torchrun read and write; who asks for more waits for a minute."""
+    # Here, because importing torch takes seconds that other starts can spare.
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return TCPStore(host, port, is_master=False, timeout=timedelta(seconds=60))
+
+
+def require_same_run(name: str) -> None:
+    """Refuse to resume what is not the same on every host, instead of waiting for one another.
+
+    Raises:
+        InputError: on each host, that names those which differ from the first.
+    """
+    store, rank = store_of_torchrun(), os.environ["RANK"]
+    ranks, attempt = range(int(os.environ["WORLD_SIZE"])), os.environ["TORCHELASTIC_RESTART_COUNT"]
+    store.set(f"run/{attempt}/{rank}", f"{socket.gethostname()} {state_of(name)}")
+    try:
+        said = [store.get(f"run/{attempt}/{each}").decode().split() for each in ranks]
+    except RuntimeError as error:
+        raise InputError(f"resume={name}: the other hosts do not answer: start them too") from error
+    store.set(f"heard/{attempt}/{rank}", "")
+    with suppress(RuntimeError):  # the store ends with the first process that leaves
+        store.wait([f"heard/{attempt}/{each}" for each in ranks])
+    others = sorted({host for host, state in said if state != said[0][1]})
+    if others:
+        raise InputError(
+            f"resume={name} is not the same run on {', '.join(others)} as on {said[0][0]}: let all "
+            "hosts share one file system, or copy the folder of the run from the host that has it"
+        )
+
+
+def state_of(name: str) -> str:
+    """What tells the state of a run from others: a digest of its last checkpoint."""
+    try:
+        last = find_run(name) / LAST
+    except InputError:
+        return "absent"
+    return hashlib.sha256(last.read_bytes()).hexdigest() if last.is_file() else "unsaved"
 
 
 def have_hydra_raise(*, always: bool) -> None:
