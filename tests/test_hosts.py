@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from src.runs.folders import RECORD
 from tests.hosts import Host, are_there, two_hosts
 from tests.slurm import wait_for
 from tests.toys import SMALL, assert_same_bits, finish
@@ -61,15 +62,15 @@ def test_a_host_that_dies_ends_the_other_with_what_to_type(
 
 
 def test_a_run_that_one_host_lacks_is_one_sentence_on_both(
-    hosts: tuple[Host, Host], pair: Path, tmp_path: Path
+    hosts: tuple[Host, Host], tmp_path: Path
 ) -> None:
+    homes = [tmp_path / "0", tmp_path / "1"]
+    homes[1].mkdir()
+    (homes[0] / RECORD).parent.mkdir(parents=True)
+    (homes[0] / RECORD).write_text("- seed=3\n")
     began = time.monotonic()
-    options = [f"resume={pair.name}"]
-    processes = [
-        host.torchrun(options, home)
-        for host, home in zip(hosts, (pair.parent, tmp_path), strict=True)
-    ]
+    processes = [hosts[i].torchrun(["resume=."], homes[i]) for i in (0, 1)]
     for process in processes:
         said = finish(process, code=1)
-        assert "error: resume=run is not the same run on h1 as on h0: let all hosts share" in said
+        assert "error: resume=. is not the same run on h1 as on h0: let all hosts share" in said
     assert time.monotonic() - began < BOUND_S
