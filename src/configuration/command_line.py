@@ -253,12 +253,12 @@ def folder_of_rank_zero(rank: int, named: str | None) -> tuple[Path, bool]:
 
 
 def store_of_torchrun() -> Any:
-    """What all processes of one torchrun read and write; who asks for more waits for a minute."""
+    """What all processes of one torchrun read and write; who asks for more waits for five minutes."""
     # Here, because importing torch takes seconds that other starts can spare.
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return TCPStore(host, port, is_master=False, timeout=timedelta(seconds=60))
+    return TCPStore(host, port, is_master=False, timeout=timedelta(minutes=5))
 
 
 def require_same_run(name: str) -> None:
