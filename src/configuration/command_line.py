@@ -253,7 +253,7 @@ def folder_of_rank_zero(rank: int, named: str | None) -> tuple[Path, bool]:
 
 
 def store_of_torchrun() -> Any:
-    """What all processes of one torchrun read and write; who asks for more waits for five minutes."""
+    """What all processes of one torchrun read and write, who wait five minutes for each other."""
     # Here, because importing torch takes seconds that other starts can spare.
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
@@ -367,7 +367,9 @@ def errors_as_sentences(folder: Path | None = None) -> Iterator[None]:
     except MISTAKES as error:
         leave(1, f"error: {summary_of_jobs() or sentence(error)}", folder=folder)
     except KeyboardInterrupt:
-        leave(130, "stopped before anything was done", folder=folder)
+        is_sweep = {"-m", "--multirun"} & {*sys.argv}
+        done = "stopped: what a job has saved goes on with python run.py resume=FOLDER"
+        leave(130, done if is_sweep else "stopped before anything was done", folder=folder)
     except Exception as error:
         if not (said := of_launcher(error)):
             raise

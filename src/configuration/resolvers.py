@@ -107,6 +107,7 @@ def folder_of_run(parent: str, name: str) -> str:
 
 
 def n_nodes(*, _root_: DictConfig) -> int:
+    """The number of machines of a run."""
     return _root_.trainer.get("num_nodes", 1)
 
 

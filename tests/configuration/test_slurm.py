@@ -4,8 +4,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
-from src.configuration.resolvers import folder_of_run
+from src.configuration.prepare import compose_raw
+from src.configuration.resolvers import (
+    folder_of_run,
+    n_devices,
+    n_gpus_per_node,
+    n_nodes,
+    of_sweep,
+)
 from tests.toys import Compose
 
 
@@ -66,3 +76,31 @@ def test_another_run_in_the_folder_is_not_taken_for_the_job_s_own(
 ) -> None:
     in_slurm.setenv("SLURM_RESTART_COUNT", restarts)
     assert typed(*begun, *more).resume is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], (1, 1, None)),
+        (["trainer.gpus=1"], (1, 1, 1)),
+        (["trainer=ddp", "trainer.num_nodes=2"], (2, 4, 4)),
+        (["trainer.gpus=[0,1]"], (1, 2, 2)),
+        (["trainer.accelerator=cpu", "trainer.devices=2", "trainer.num_nodes=3"], (3, 2, None)),
+    ],
+)
+def test_nodes_tasks_and_gpus_of_a_job_follow_the_trainer(
+    tmp_path: Path, arguments: list[str], expected: tuple[int, int, int | None]
+) -> None:
+    cfg = compose_raw(tmp_path, *arguments)
+    assert (n_nodes(_root_=cfg), n_devices(_root_=cfg), n_gpus_per_node(_root_=cfg)) == expected
+
+
+def test_a_job_of_a_sweep_names_its_wandb_run(
+    typed: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = typed("logger=wandb").logger.wandb
+    assert (alone.group, alone.name, alone.job_type) == (None, None, "train")
+    job = OmegaConf.create({"sweep": {"dir": "logs/multiruns/today"}, "job": {"num": 3}})
+    job.mode = RunMode.MULTIRUN
+    monkeypatch.setattr(HydraConfig, "get", lambda: job)
+    assert [of_sweep(key) for key in ("name", "number")] == ["today", "3"]
