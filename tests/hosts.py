@@ -65,8 +65,9 @@ def two_hosts() -> Iterator[tuple[Host, Host]]:
 
 @contextmanager
 def namespaces(rank: int) -> Iterator[Host]:
-    with daemon(["unshare", "--net", "--uts", "sh", "-c", f"hostname h{rank}; sleep 3600"]) as pid:
-        wait_for(lambda: Path(f"/proc/{pid}/comm").read_text() == "sh\n")
+    named = f"hostname h{rank}; exec sleep 3600"
+    with daemon(["unshare", "--net", "--uts", "sh", "-c", named]) as pid:
+        wait_for(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
         host = Host(rank, pid)
         wait_for(lambda: call(*host.inside("hostname")) == f"h{rank}\n")
         yield host
