@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ def run(cfg: DictConfig) -> float | None:
     folder, is_swept = Path(job.runtime.output_dir), job.mode == RunMode.MULTIRUN
     name = f"{job.job.num} ({job.job.override_dirname.replace('++', '')})" if is_swept else ""
     have_hydra_raise(always=is_swept)
-    with errors_of_jobs(name, folder=folder) if is_swept else errors_as_sentences(folder):
+    apart = not job.launcher._target_.endswith(".BasicLauncher")
+    of_job = partial(errors_of_jobs, name, folder=folder, has_own_process=apart)
+    with of_job() if is_swept else errors_as_sentences(folder):
         prepare(cfg)
         if cfg.task != "train":  # which shows it once nothing is refused
             show_config(cfg)

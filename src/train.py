@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import shlex
 from pathlib import Path
 from traceback import walk_tb
@@ -22,6 +23,7 @@ from src.callbacks.losses import DivergenceError, LossRecord
 from src.callbacks.quality import Quality, beside_real
 from src.configuration.build import build_datamodule, build_model, build_trainer
 from src.configuration.check import sampling_options
+from src.configuration.command_line import typed
 from src.configuration.container import plain, tree
 from src.configuration.prepare import options_as_typed, show_config
 from src.configuration.threads import doubt
@@ -32,13 +34,14 @@ from src.images import Labelled
 from src.loggers.wandb import close_wandb
 from src.models.generative import GenerativeModel
 from src.networks.facts import evaluating, mixes_samples
-from src.reports.terminal import command, quoted, show
+from src.reports.terminal import command, quoted, setting, show
 from src.runs.checkpoints import load_checkpoint, require_same_model
 from src.runs.folders import LAST, find_checkpoint
 from src.runs.limits import Done, done_before, done_by, reached, unforeseen
 from src.runs.record import claim_folder, release_folder
 
 log = logging.getLogger(__name__)
+LOST = re.compile(r"gloo|NCCL|onnection (closed|reset|refused)|Timed out waiting")
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -117,6 +120,8 @@ def try_on(model: GenerativeModel, dataset: DataSet, *, img_size: int) -> None:
 def claim(cfg: DictConfig, *, starts_from: Path | None) -> None:
     """Claim the run folder for this run alone, and record its options there."""
     options, resumes = options_as_typed(), cfg.resume is not None
+    if resumes and typed("resume", options) is None:
+        return  # SLURM has started it again, and all is on record
     if not resumes:
         options.append(f"threads={cfg.threads}")  # torch may choose others when the run goes on
     if starts_from is not None and not resumes:
@@ -138,7 +143,8 @@ def fit_and_test(
     """Train and, if ``cfg.test_after_training``, test; return the last metrics of both.
 
     Raises:
-        InputError: if Lightning refuses the options, or the run folder cannot be written.
+        InputError: if Lightning refuses the options, another process has ended, or the run folder
+            cannot be written.
     """
     try:
         trainer.fit(model, datamodule, ckpt_path=checkpoint, weights_only=True)
@@ -147,6 +153,11 @@ def fit_and_test(
             trainer.test(model, datamodule, verbose=False)
             metrics |= trainer.callback_metrics
     except (MisconfigurationException, RuntimeError, ValueError) as error:
+        if trainer.world_size > 1 and LOST.search(str(error)):
+            raise InputError(
+                f"another process of this run has ended, or its host cannot be reached: start all "
+                f"again with {setting('resume', cfg.run_dir)}"
+            ) from ConnectionError(str(error))  # which is no mistake in the options
         if not is_of_lightning(error):
             raise
         raise InputError(str(error)) from error

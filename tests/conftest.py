@@ -20,7 +20,7 @@ from src.datamodules.mnist import MNIST
 from src.datamodules.stacked_mnist import StackedMNIST
 from src.files import alone_in
 from src.images import Labelled
-from tests.toys import BARS, Compose
+from tests.toys import BARS, SMALL, TWO_RANKS, Compose, finish, start
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -75,6 +75,19 @@ def exported(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
             options = f"run_dir={home / 'run'}", f"data_dir={home / 'data'}"
             found = [export(compose_in(home, "task=export", "ckpt=pretrained", *options))]
     return found[0]
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A run of two processes on this machine, by one worker for all; treat it as read-only."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    (home := shared / "pair").mkdir(exist_ok=True)
+    run = home / "run"
+    with alone_in(home, patience_s=600):
+        if not run.exists():
+            finish(start([*SMALL, *TWO_RANKS, f"hydra.run.dir={run}"], home))
+    return run
 
 
 def train_judges(folder: Path) -> None:

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from src.runs.checkpoints import load_checkpoint
 from tests.pages import ROOT
-from tests.toys import BARS, RUN, finish, measure_again, start
+from tests.toys import BARS, RUN, finish, last_checkpoint, measure_again, same, start
 
 BASE = [
     "model=mnist_gan_model",
@@ -24,10 +23,6 @@ BASE = [
     "logger=csv",
     "trainer.log_every_n_steps=3",
 ]
-
-
-def last_checkpoint(run: Path) -> dict[str, Any]:
-    return load_checkpoint(run / "checkpoints" / "last.ckpt")
 
 
 def await_step(run: Path, step: int, process: subprocess.Popen[str], before: str) -> None:
@@ -99,17 +94,6 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_same_bits(
     assert (run / "samples" / "epoch_0008.png").read_bytes() == (
         uninterrupted / "samples" / "epoch_0008.png"
     ).read_bytes()
-
-
-def same(a: Any, b: Any) -> bool:
-    """Equal to the bit, at any depth."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
 
 
 def losses(run: Path) -> list[tuple[str, str]]:
@@ -188,8 +172,12 @@ def test_two_ranks_measure_the_quality_that_one_process_does(
 
 
 @pytest.mark.slow
-def test_a_sweep_has_a_folder_and_a_wandb_run_per_job_that_is_not_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("launcher", ["basic", "parallel"])
+def test_a_sweep_has_a_folder_and_a_wandb_run_per_job_that_is_not_refused(
+    tmp_path: Path, launcher: str
+) -> None:
     sweep = [*BASE, "-m", "seed=-1,1,2", "trainer.max_epochs=1", "logger=wandb"]
+    sweep += [f"hydra/launcher={launcher}"]
     said = finish(start(sweep, tmp_path), code=1)
     (folder,) = (tmp_path / "logs" / "multiruns").iterdir()
     weights = []

@@ -5,6 +5,7 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -140,6 +141,10 @@ def arguments_of(command: str) -> list[str]:
     words = shlex.split(command, comments=True)
     typed = words[next(i for i, word in enumerate(words) if word.endswith("run.py")) + 1 :]
     pattern = "|".join(rf"\b{re.escape(name)}\b" for name in PLACEHOLDERS)
+    if find_spec("submitit") is None:  # of requirements-cluster.txt
+        typed = [
+            word for word in typed if not word.startswith(("hydra/launcher=slurm", "hydra.la"))
+        ]
     return [re.sub(pattern, lambda found: PLACEHOLDERS[found[0]], word) for word in typed]
 
 

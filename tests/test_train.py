@@ -19,7 +19,12 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.callbacks.samples import SampleGrid
-from src.configuration.build import build_datamodule, build_model, trainer_arguments
+from src.configuration.build import (
+    build_datamodule,
+    build_model,
+    build_trainer,
+    trainer_arguments,
+)
 from src.configuration.check import find_family
 from src.configuration.container import plain
 from src.configuration.guesses import CONFIGS
@@ -30,7 +35,7 @@ from src.images import grid
 from src.models.gan.model import ConditionalGAN
 from src.reports.terminal import setting, show
 from src.runs.checkpoints import load_checkpoint
-from src.train import report, train, try_on
+from src.train import fit_and_test, report, train, try_on
 from tests.toys import Compose, Numbers, assert_says, make_gan
 
 EPOCHS, STEPS = 2, 8  # per epoch
@@ -362,6 +367,49 @@ def test_a_job_of_a_sweep_has_one_device(typed: Compose, monkeypatch: pytest.Mon
     monkeypatch.setattr(HydraConfig, "get", lambda: SimpleNamespace(mode=RunMode.MULTIRUN))
     with pytest.raises(InputError, match=r"-m runs one device per job: type trainer\.gpus=1"):
         trainer_arguments(cfg, available=0)
+
+
+def test_a_job_whose_ranks_srun_has_started_may_have_several(
+    typed: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = typed(*TINY, "trainer.accelerator=cpu", "trainer.devices=2")
+    monkeypatch.setattr(HydraConfig, "get", lambda: SimpleNamespace(mode=RunMode.MULTIRUN))
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    assert trainer_arguments(cfg, available=0)["devices"] == 2
+
+
+def test_several_nodes_of_which_nothing_tells_are_refused(
+    typed: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = typed(*TINY, "logger=null", "trainer.num_nodes=2")
+    with pytest.raises(InputError, match=r"num_nodes=2, but nothing tells .* srun or by torchrun"):
+        train(cfg)
+    for key, value in {"NODE_RANK": "0", "MASTER_ADDR": "10.0.0.1"}.items():
+        monkeypatch.setenv(key, value)
+    build_trainer(cfg)
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_said"),
+    [
+        ("[/gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.99.0.2]:3", True),
+        ("a bug", False),
+    ],
+)
+def test_a_process_that_is_lost_is_one_sentence_and_the_run_can_go_on(
+    tmp_path: Path, reason: str, is_said: bool
+) -> None:
+    def fit(*_: object, **options: object) -> None:
+        raise RuntimeError(reason)
+
+    trainer: Any = SimpleNamespace(fit=fit, world_size=2)
+    cfg = OmegaConf.create({"run_dir": str(tmp_path)})
+    with pytest.raises(InputError if is_said else RuntimeError) as caught:
+        fit_and_test(cfg, Any, Any, trainer, None)
+    if is_said:
+        assert str(caught.value).endswith(f"start all again with resume={tmp_path}")
+        assert isinstance(caught.value.__cause__, OSError)  # which leaves the record there
 
 
 def test_one_diverged_point_does_not_end_a_search(

@@ -29,6 +29,8 @@ from src.metrics.judges import load_judges
 from src.metrics.panel import quick
 from src.models.gan.losses import LeastSquares
 from src.models.gan.model import ConditionalGAN
+from src.runs.checkpoints import load_checkpoint
+from src.runs.folders import LAST
 from tests.pages import ROOT
 
 # --- what is typed --------------------------------------------------------------------------------
@@ -41,6 +43,14 @@ BARS = [
     "datamodule=synthetic",
     "datamodule.train_val_test_split=[1500,700,700]",
 ]
+
+# 32 steps, or 16 of two processes.
+SMALL = [
+    "datamodule=synthetic", "model=small_gan", "print_config=false", "trainer.max_epochs=2",
+    "test_after_training=false", "trainer.log_every_n_steps=3", "~callbacks.sample_grid",
+    "threads=1", "logger=csv",
+]  # fmt: skip
+TWO_RANKS = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 
 N_STACKED = 70  # validation triples, and test triples
 STACKED = [
@@ -74,6 +84,32 @@ def finish(process: subprocess.Popen[str], *, code: int = 0) -> str:
     output, _ = process.communicate(timeout=600)  # two threads on one free core crawl
     assert process.returncode == code, output
     return output
+
+
+# --- what a run leaves ----------------------------------------------------------------------------
+
+
+def last_checkpoint(run: Path) -> dict[str, Any]:
+    return load_checkpoint(run / LAST)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal to the bit, at any depth."""
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def assert_same_bits(run: Path, other: Path, *, n_steps: int) -> None:
+    """Both have trained to the end, to the same weights and the same state of optimizers."""
+    first, second = last_checkpoint(run), last_checkpoint(other)
+    assert first["global_step"] == second["global_step"] == n_steps
+    assert same(first["state_dict"], second["state_dict"])
+    assert same(first["optimizer_states"], second["optimizer_states"])
 
 
 # --- a pair of two layers each --------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Build objects from the configuration: the only caller of Hydra's ``instantiate``."""
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import (
     Callback,
@@ -28,6 +30,7 @@ from src.callbacks.stop import StopOnSignal
 from src.configuration.check import accepted, find_family, locate
 from src.configuration.container import plain
 from src.configuration.devices import choose_devices, n_gpus
+from src.configuration.slurm import n_tasks
 from src.configuration.trust import require_literal
 from src.datamodules.data_set import DataSet
 from src.datamodules.in_memory import InMemoryDataModule
@@ -180,7 +183,20 @@ def build_trainer(cfg: DictConfig) -> pl.Trainer:
     require_workable(callbacks)
     saves = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
     defaults: dict[str, Any] = {"enable_checkpointing": saves, "plugins": [AtomicCheckpointIO()]}
-    return new_trainer(defaults | arguments, callbacks=callbacks, logger=build_loggers(cfg))
+    trainer = new_trainer(defaults | arguments, callbacks=callbacks, logger=build_loggers(cfg))
+    require_other_hosts(trainer)
+    return trainer
+
+
+def require_other_hosts(trainer: pl.Trainer) -> None:
+    """Refuse several nodes where none but this one was named, instead of waiting for the others."""
+    cluster = getattr(trainer.strategy, "cluster_environment", None)
+    is_named = {"NODE_RANK", "GROUP_RANK"} & os.environ.keys() and "MASTER_ADDR" in os.environ
+    if trainer.num_nodes > 1 and isinstance(cluster, LightningEnvironment) and not is_named:
+        raise InputError(
+            f"trainer.num_nodes={trainer.num_nodes}, but nothing tells this process of the other "
+            "hosts: start it by srun or by torchrun, as in docs/clusters.md"
+        )
 
 
 def new_trainer(arguments: dict[str, Any], **others: Any) -> pl.Trainer:
@@ -211,8 +227,12 @@ def trainer_arguments(cfg: DictConfig, *, available: int) -> dict[str, Any]:
         )
     if arguments.get("limit_train_batches") == 0:
         raise InputError("trainer.limit_train_batches=0 trains nothing: type 1 or more")
-    if devices["strategy"] != "auto" and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise InputError("-m runs one device per job: type trainer.gpus=1, or a run without -m")
+    is_job = HydraConfig.get().mode == RunMode.MULTIRUN
+    if devices["strategy"] != "auto" and is_job and n_tasks() == 1:
+        raise InputError(
+            "-m runs one device per job: type trainer.gpus=1, hydra/launcher=slurm for jobs of "
+            "several devices, or a run without -m"
+        )
     return arguments | devices
 
 
@@ -221,4 +241,5 @@ def divide_trainer(cfg: DictConfig, *, available: int) -> tuple[dict[str, Any], 
     arguments = plain(cfg.trainer)
     names = "gpus", "accelerator", "devices", "strategy"
     named = {name: arguments.pop(name, None) for name in names}
-    return arguments, choose_devices(**named, available=available)
+    n_nodes = arguments.get("num_nodes", 1)
+    return arguments, choose_devices(**named, num_nodes=n_nodes, available=available)

@@ -1,14 +1,17 @@
 """Translate the command line before Hydra sees it, and report mistakes in it as sentences."""
 
 import argparse
+import hashlib
 import os
 import re
+import socket
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra._internal.utils import get_args_parser
@@ -17,10 +20,10 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 
 from src.configuration.guesses import CONFIGS, assignment, choose, is_group
-from src.configuration.resolvers import unused
-from src.errors import InputError
-from src.reports.terminal import quoted, setting, unquoted
-from src.runs.folders import RECORD, newest_run, remove_unused
+from src.configuration.resolvers import folder_of_run
+from src.errors import InputError, StoppedError
+from src.reports.terminal import command, quoted, setting, unquoted
+from src.runs.folders import LAST, RECORD, newest_run, remove_unused
 
 wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
 VALUED = "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p"
@@ -31,6 +34,11 @@ COMBINING = (  # groups of which a run takes several options
 AMBIGUOUS = r"Ambiguous value for argument '(.*)'\n"  # in Hydra's words
 UNCHOSEN = r"Could not override '(\S+)/(\w+)'"
 UNLIKE = r"Error merging override (?:\+\+)?(.*)"
+PLUGINS = {  # what each launcher needs
+    "hydra/launcher/joblib": "requirements.txt",
+    "hydra/launcher/submitit_slurm": "requirements-cluster.txt",
+    "hydra/launcher/submitit_local": "requirements-cluster.txt",
+}
 RESUMED = "hydra.job.id=resumed"  # marks a line whose ``resume`` is translated
 
 
@@ -218,7 +226,9 @@ def in_torchrun_s_folder(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     rank = int(os.environ["RANK"])
     others = [*arguments, *([f"hydra.job.name=train_ddp_process_{rank}"] if rank else [])]
-    if typed("resume", arguments) is not None:
+    if (name := typed("resume", arguments)) is not None:
+        if RESUMED not in arguments:
+            require_same_run(name)
         return others
     named = typed("hydra.run.dir", arguments)
     folder, is_ours = folder_of_rank_zero(rank, named)
@@ -232,18 +242,56 @@ def in_torchrun_s_folder(arguments: Sequence[str]) -> list[str]:
 
 def folder_of_rank_zero(rank: int, named: str | None) -> tuple[Path, bool]:
     """The folder of all attempts of this torchrun, and whether it held no run before the first."""
-    # Here, because importing torch takes seconds that other starts can spare.
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
-    port = int(os.environ["MASTER_PORT"])
-    store = TCPStore(os.environ["MASTER_ADDR"], port, is_master=False)
+    store = store_of_torchrun()
     if rank == 0 and not store.check(["run_folder"]):
         now = datetime.now().astimezone()
-        folder = named or unused(f"logs/runs/{now:%Y-%m-%d/%H-%M-%S}")
+        folder = named or folder_of_run("logs/runs", f"{now:%Y-%m-%d/%H-%M-%S}")
         store.set("run_is_ours", str(not (Path(folder) / RECORD).exists()))
         store.set("run_folder", folder)
     folder = store.get("run_folder").decode()
     return Path(folder), store.get("run_is_ours") == b"True"
+
+
+def store_of_torchrun() -> Any:
+    """What all processes of one torchrun read and write, who wait five minutes for each other."""
+    # Here, because importing torch takes seconds that other starts can spare.
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return TCPStore(host, port, is_master=False, timeout=timedelta(minutes=5))
+
+
+def require_same_run(name: str) -> None:
+    """Refuse to resume what is not the same on every host, instead of waiting for one another.
+
+    Raises:
+        InputError: on each host, that names those which differ from the first.
+    """
+    store, rank = store_of_torchrun(), os.environ["RANK"]
+    ranks, attempt = range(int(os.environ["WORLD_SIZE"])), os.environ["TORCHELASTIC_RESTART_COUNT"]
+    store.set(f"run/{attempt}/{rank}", f"{socket.gethostname()} {state_of(name)}")
+    try:
+        said = [store.get(f"run/{attempt}/{each}").decode().split() for each in ranks]
+    except RuntimeError as error:
+        raise InputError(f"resume={name}: the other hosts do not answer: start them too") from error
+    store.set(f"heard/{attempt}/{rank}", "")
+    with suppress(RuntimeError):  # the store ends with the first process that leaves
+        store.wait([f"heard/{attempt}/{each}" for each in ranks])
+    others = sorted({host for host, state in said if state != said[0][1]})
+    if others:
+        raise InputError(
+            f"resume={name} is not the same run on {', '.join(others)} as on {said[0][0]}: let all "
+            "hosts share one file system, or copy the folder of the run from the host that has it"
+        )
+
+
+def state_of(name: str) -> str:
+    """What tells the state of a run from others: a digest of its last checkpoint."""
+    try:
+        last = find_run(name) / LAST
+    except InputError:
+        return "absent"
+    return hashlib.sha256(last.read_bytes()).hexdigest() if last.is_file() else "unsaved"
 
 
 def have_hydra_raise(*, always: bool) -> None:
@@ -270,15 +318,31 @@ MISTAKES = InputError, HydraException, OSError  # of the user, who needs no trac
 failures: list[str] = []  # of the jobs of this sweep
 
 
+class JobError(InputError):
+    """What is wrong with one job of a sweep, on the list of ``failures`` wherever it is unpickled.
+
+    That is how the process that started a sweep hears of jobs that ran in others.
+    """
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        if said not in failures:  # every rank of a job says so
+            failures.append(said)
+
+
 @contextmanager
-def errors_of_jobs(name: str, *, folder: Path) -> Iterator[None]:
+def errors_of_jobs(name: str, *, folder: Path, has_own_process: bool) -> Iterator[None]:
     """Say what is wrong with the job ``name`` of a sweep, whose other jobs then go on.
 
     Hydra raises it again after the last job, for ``errors_as_sentences`` to list them all. A folder
-    in which nothing is written is removed.
+    in which nothing is written is removed. A signal ends the sweep, unless it came to a job alone.
     """
     try:
         yield
+    except StoppedError as stop:
+        if not has_own_process:
+            raise
+        raise JobError(f"job {name}: a signal has stopped it: {command(resume=folder)}") from stop
     except Exception as error:
         remove_unused(folder)
         if isinstance(error, MISTAKES):
@@ -287,8 +351,7 @@ def errors_of_jobs(name: str, *, folder: Path) -> Iterator[None]:
         else:
             said = f"job {name}: {type(error).__name__}: {sentence(error)}"
             traceback.print_exc()
-        failures.append(said)
-        raise
+        raise JobError(said) from error
 
 
 @contextmanager
@@ -304,7 +367,13 @@ def errors_as_sentences(folder: Path | None = None) -> Iterator[None]:
     except MISTAKES as error:
         leave(1, f"error: {summary_of_jobs() or sentence(error)}", folder=folder)
     except KeyboardInterrupt:
-        leave(130, "stopped before anything was done", folder=folder)
+        is_sweep = {"-m", "--multirun"} & {*sys.argv}
+        done = "stopped: what a job has saved goes on with python run.py resume=FOLDER"
+        leave(130, done if is_sweep else "stopped before anything was done", folder=folder)
+    except Exception as error:
+        if not (said := of_launcher(error)):
+            raise
+        leave(1, f"error: {said}", folder=folder)
 
 
 def leave(code: int, message: str, *, folder: Path | None) -> None:
@@ -328,6 +397,9 @@ def summary_of_jobs() -> str:
 def sentence(error: Exception) -> str:
     """Say in one line what is wrong, and what to type instead where that is known."""
     match error:
+        case MissingConfigException(missing_cfg_file=str(name)) if name in PLUGINS:
+            needs = f"a package that is not installed: type pip install -r {PLUGINS[name]}"
+            return f"hydra/launcher needs {needs}"
         case MissingConfigException(missing_cfg_file=str(name)) if "/" in name:
             parents = [path.as_posix() for path in Path(name).parents]
             group = next((parent for parent in parents if is_group(parent)), ".")
@@ -354,6 +426,24 @@ def of_hydra(message: str) -> str:
     if found := re.search(UNLIKE, message):
         return f"{found[1]} is of another kind than what is there: see it with --cfg job"
     return " ".join(message.split())
+
+
+def of_launcher(error: Exception) -> str:
+    """Say what a launcher's own ``error`` means; an empty text for others."""
+    said = sentence(error)
+    match type(error).__module__.partition(".")[0]:
+        case "submitit":
+            return (
+                f"SLURM refuses the jobs ({said}): give it what it asks for, as in "
+                "hydra.launcher.partition=NAME"
+            )
+        case "joblib":
+            return (
+                f"a process of the sweep was killed, and the others with it ({said}): go on with "
+                "resume=FOLDER for each job, and leave more memory with hydra.launcher.n_jobs=1"
+            )
+        case _:
+            return ""
 
 
 def of_another_choice(group: str, part: str) -> str:

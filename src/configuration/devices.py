@@ -42,12 +42,14 @@ def choose_devices(
     accelerator: str | None = None,
     devices: Gpus = None,
     strategy: str | None = None,
+    num_nodes: int = 1,
 ) -> dict[str, Any]:
     """Choose the Trainer's arguments; accelerator, devices and strategy win over ``gpus`` if given.
 
     Args:
         gpus: 0 or null for the CPU, a number, a list of indices ("0,1" too), -1 for all, "auto".
         available: GPUs on this machine.
+        num_nodes: machines that take part, each with as many devices.
 
     Raises:
         InputError: if there are fewer GPUs than asked for, or ``gpus`` cannot be read.
@@ -63,7 +65,8 @@ def choose_devices(
             f"{MOST_PROCESSES} or less"
         )
     if strategy in (None, "ddp"):
-        strategy = DDP if n_devices > 1 or strategy == "ddp" else "auto"
+        is_alone = n_devices <= 1 and num_nodes == 1
+        strategy = "auto" if is_alone and strategy is None else DDP
     return {
         "accelerator": accelerator or "auto",
         "devices": n_devices if devices == -1 else devices,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -24,14 +25,16 @@ from src.configuration.check import (
     find_family,
     sampling_options,
 )
-from src.configuration.command_line import translate
+from src.configuration.command_line import translate, typed
 from src.configuration.container import plain, tree
 from src.configuration.guesses import CONFIGS
+from src.configuration.slurm import is_requeued
 from src.configuration.threads import use_threads
 from src.configuration.trust import OF_RUNS, require_known_targets, require_literal, targets
 from src.datamodules.data_set import DataSet
 from src.errors import InputError
 from src.runs.checkpoints import package_of, without
+from src.runs.folders import RECORD
 
 
 def compose_in(folder: Path, *arguments: str) -> DictConfig:
@@ -67,6 +70,7 @@ def prepare(cfg: DictConfig) -> None:
         _, _, refusal = str(error).partition("InputError raised while resolving interpolation: ")
         said = refusal.partition("\n")[0] or f"the configuration does not resolve: {error}"
         raise InputError(said) from error
+    go_on_if_requeued(cfg)
     config = plain(cfg)
     require_known_record(cfg, config)
     is_trained = cfg.task in ("generate", "evaluate", "export") and cfg.ckpt is not None
@@ -76,6 +80,20 @@ def prepare(cfg: DictConfig) -> None:
     use_threads(cfg)
     if cfg.ignore_warnings:
         warnings.filterwarnings("ignore")
+
+
+def go_on_if_requeued(cfg: DictConfig) -> None:
+    """Resume the run that this job began before SLURM stopped it, with what was fixed then."""
+    record = Path(cfg.run_dir) / RECORD
+    if cfg.task != "train" or cfg.resume is not None or not (is_requeued() and record.is_file()):
+        return
+    recorded, options = yaml.safe_load(record.read_text()), options_as_typed()
+    if not isinstance(recorded, list) or recorded[: len(options)] != options:
+        return  # another run, which is refused
+    rank_zero_only(print)(f"SLURM has started this job again: going on in {cfg.run_dir}")
+    cfg.resume = cfg.run_dir
+    cfg.threads = int(typed("threads", recorded) or 0) or None
+    cfg.ckpt = typed("ckpt", recorded)
 
 
 def show_config(cfg: DictConfig) -> None:

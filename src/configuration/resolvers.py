@@ -1,11 +1,14 @@
-"""What a configuration may compute: ``${part_of_run:0.5}``, ``${unused:FOLDER}``."""
+"""What a configuration may compute, as in ``${part_of_run:0.5}`` and ``${unused:FOLDER}``."""
 
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from src.configuration.slurm import is_requeued, n_tasks, step_name
 from src.errors import InputError
 from src.files import is_made
 
@@ -92,6 +95,61 @@ def unused(folder: str) -> str:
         return folder
 
 
+def folder_of_run(parent: str, name: str) -> str:
+    """Make the folder ``parent/name``, as ``unused`` does; under srun, ``parent/slurm/JOB``.
+
+    All tasks of one srun share that one, and so does the job once it is requeued.
+    """
+    if not (step := step_name()):
+        return unused(f"{parent}/{name}")
+    folder = f"{parent}/slurm/{step}"
+    return folder if is_requeued() or n_tasks() > 1 else unused(folder)
+
+
+def n_nodes(*, _root_: DictConfig) -> int:
+    """The number of machines of a run."""
+    return _root_.trainer.get("num_nodes", 1)
+
+
+def n_devices(*, _root_: DictConfig) -> int:
+    """The number of processes on each node."""
+    from src.configuration.devices import n_processes
+
+    return n_processes(**devices_of(_root_))
+
+
+def devices_of(cfg: DictConfig) -> dict[str, Any]:
+    """What ``trainer`` says of devices; what else it says refers to a job, which is not there yet.
+
+    Numbers alone, for where jobs are submitted there may be no GPUs to count.
+    """
+    names = "gpus", "accelerator", "devices"
+    return OmegaConf.to_container(OmegaConf.masked_copy(cfg.trainer, [*names]))  # type: ignore[return-value]
+
+
+def n_gpus_per_node(*, _root_: DictConfig) -> int | None:
+    """The number of GPUs on each node, None for the CPU alone."""
+    from src.configuration.devices import complete
+
+    devices = devices_of(_root_)
+    accelerator, _ = complete(devices["accelerator"], devices["gpus"])
+    return None if accelerator == "cpu" else n_devices(_root_=_root_)
+
+
+def of_sweep(key: str) -> str | None:
+    """The name of the sweep that a job belongs to, or its number there; None where it is alone."""
+    job = HydraConfig.get()
+    if job.mode != RunMode.MULTIRUN:
+        return None
+    return Path(job.sweep.dir).name if key == "name" else str(job.job.num)
+
+
 OmegaConf.register_new_resolver("part_of_run", part_of_run, replace=True)
 # Hydra reads a run's folder several times, and in each job of a sweep.
 OmegaConf.register_new_resolver("unused", unused, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("folder_of_run", folder_of_run, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("n_nodes", n_nodes, replace=True)
+OmegaConf.register_new_resolver("n_devices", n_devices, replace=True)
+OmegaConf.register_new_resolver("n_gpus_per_node", n_gpus_per_node, replace=True)
+OmegaConf.register_new_resolver("of_sweep", of_sweep, replace=True)
+OmegaConf.register_new_resolver("source", lambda: str(Path(__file__).parents[2]), replace=True)

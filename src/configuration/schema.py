@@ -72,6 +72,7 @@ LEAST = {
     "model.discriminator_steps": 1,
     "model.ema_halflife_images": 1,
     "model.augment_p": 0,
+    "trainer.num_nodes": 1,
 }
 MOST = {
     "seed": 2**32 - 1,  # the largest that numpy takes

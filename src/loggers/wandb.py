@@ -51,12 +51,12 @@ def open_wandb(
     id: str | None = None,  # noqa: A002  users' key
     log_model: Literal["all"] | bool = False,
     job_type: str = "train",
-    group: str = "",
+    group: str | None = None,
     tags: Sequence[str] = (),
 ) -> WandbLogger:
     """The wandb logger of run folder ``save_dir``; its run opens at first use, on rank 0 only."""
     init: dict[str, Any] = {"project": project, "name": name, "save_dir": save_dir, "id": id}
-    init |= {"log_model": log_model, "job_type": job_type, "group": group or None}
+    init |= {"log_model": log_model, "job_type": job_type, "group": group}
     return SturdyWandbLogger(init | {"tags": list(tags)}, mode=requested_mode(offline=offline))
 
 
@@ -174,10 +174,13 @@ class SturdyWandbLogger(WandbLogger):
     @override
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Keep the run open after success, since a test may follow: ``close_wandb`` ends it."""
+        """Keep the run open after success, since a test may follow: ``close_wandb`` ends it.
+
+        Lightning says that a job is finished before SLURM queues it again, and trains on till then.
+        """
         with Forgiving("finishing", self._warned):
             super().finalize(status)
-        if status != "success":
+        if status not in ("success", "finished"):
             close_wandb(exit_code=1)
 
 

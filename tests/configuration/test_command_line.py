@@ -1,6 +1,7 @@
 """What users type, rewritten for Hydra; what goes wrong, in one sentence."""
 
 import os
+import pickle
 import shlex
 from datetime import timedelta
 from pathlib import Path
@@ -16,13 +17,15 @@ from torch.distributed import TCPStore
 
 from src.configuration import command_line
 from src.configuration.command_line import (
+    JobError,
     errors_as_sentences,
+    errors_of_jobs,
     have_hydra_raise,
     sentence,
     translate,
 )
 from src.configuration.guesses import CONFIGS
-from src.errors import InputError
+from src.errors import InputError, StoppedError
 from src.reports.terminal import setting
 from tests.toys import assert_says
 
@@ -348,7 +351,7 @@ def torchrun(monkeypatch: pytest.MonkeyPatch) -> TCPStore:
     store = TCPStore("127.0.0.1", 0, is_master=True, timeout=seconds, wait_for_workers=False)
     environment = {
         "TORCHELASTIC_RUN_ID": "1", "TORCHELASTIC_RESTART_COUNT": "0", "RANK": "0",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": "1",
     }  # fmt: skip
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
@@ -394,6 +397,31 @@ def test_a_run_that_torchrun_resumes_stays_in_its_folder(
     run = started(tmp_path / "run", ["++seed=3"])
     assert f"hydra.run.dir='{run}'" in translate(["resume=run"])
     assert not (tmp_path / "logs").exists()
+
+
+def test_a_host_without_the_run_or_with_an_older_state_of_it_is_named(
+    torchrun: TCPStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started(tmp_path / "run", ["++seed=3"])
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    torchrun.set("run/0/1", "h1 absent")
+    torchrun.set("run/0/2", f"h2 {command_line.state_of('run')}")
+    for rank in (1, 2):
+        torchrun.set(f"heard/0/{rank}", "")
+    with pytest.raises(InputError, match=r"not the same run on h1 as on .*: let all hosts share"):
+        translate(["resume=run"])
+
+
+def test_the_state_of_a_run_is_that_of_its_last_checkpoint(tmp_path: Path) -> None:
+    assert command_line.state_of("run") == "absent"
+    run = started(tmp_path / "run", ["++seed=3"])
+    (run / "checkpoints").mkdir()
+    states = [command_line.state_of("run")]
+    for content in (b"1", b"2"):
+        (run / "checkpoints" / "last.ckpt").write_bytes(content)
+        states.append(command_line.state_of("run"))
+    assert states[0] == "unsaved"
+    assert len({*states}) == 3
 
 
 # -- errors ---------------------------------------------------------------------------------------
@@ -455,6 +483,46 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command_line, "wants_traceback", False)
     with pytest.raises(KeyError), errors_as_sentences():
         raise KeyError("bug")
+
+
+@pytest.fixture
+def failures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    listed: list[str] = []
+    monkeypatch.setattr(command_line, "failures", listed)
+    return listed
+
+
+def test_a_failure_in_another_process_is_listed_once_where_it_arrives(
+    tmp_path: Path, failures: list[str]
+) -> None:
+    with (
+        pytest.raises(JobError) as caught,
+        errors_of_jobs("3", folder=tmp_path, has_own_process=True),
+    ):
+        raise KeyError("bug")
+    sent = pickle.dumps(caught.value)
+    failures.clear()
+    for _ in range(2):  # as of two ranks
+        assert isinstance(pickle.loads(sent), JobError)
+    assert failures == ["job 3: KeyError: 'bug'"]
+
+
+@pytest.mark.parametrize(("apart", "kind"), [(True, JobError), (False, StoppedError)])
+def test_a_signal_ends_a_sweep_unless_it_came_to_a_job_alone(
+    tmp_path: Path, failures: list[str], apart: bool, kind: type[BaseException]
+) -> None:
+    with pytest.raises(kind), errors_of_jobs("3", folder=tmp_path, has_own_process=apart):
+        raise StoppedError(143)
+    assert bool(failures) == apart
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("joblib", "requirements.txt"), ("submitit_slurm", "requirements-cluster.txt")],
+)
+def test_a_launcher_that_is_not_installed_is_named_with_what_to_type(name: str, file: str) -> None:
+    error = MissingConfigException("", f"hydra/launcher/{name}")
+    assert_says(sentence(error), "not installed", f"type pip install -r {file}")
 
 
 @pytest.mark.parametrize(("wanted", "afterwards"), [(False, "0"), (True, "1")])

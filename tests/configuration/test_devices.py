@@ -49,6 +49,13 @@ def test_gpus_on_a_machine_with_four(gpus: Any, expected: tuple[Any, Any, Any]) 
 
 
 @pytest.mark.parametrize(
+    ("gpus", "explicit"), [(0, {}), (1, {}), (0, {"accelerator": "cpu", "devices": 1})]
+)
+def test_one_device_on_each_of_two_nodes_needs_ddp(gpus: int, explicit: dict[str, Any]) -> None:
+    assert chosen(gpus, num_nodes=2, **explicit)[2] == DDP
+
+
+@pytest.mark.parametrize(
     ("gpus", "available", "expected"),
     [
         (-1, 1, ("gpu", 1, "auto")),

@@ -14,7 +14,14 @@ from tests.pages import ROOT
 from tests.toys import assert_says, finish, start
 
 MODULE_OF = {"hydra-core": "hydra", "pytorch-lightning": "pytorch_lightning", "pillow": "PIL"}
-ONLY_SOME_NEED = {"pytest", "pytest-xdist", "tensorboard", "onnx", "onnxscript"}
+ONLY_SOME_NEED = {
+    "pytest",
+    "pytest-xdist",
+    "tensorboard",
+    "onnx",
+    "onnxscript",
+    "hydra-joblib-launcher",
+}
 
 # What argparse does with each option since Python 3.14, for the older ones.
 AS_3_14 = """
