@@ -6,11 +6,9 @@ import math
 import os
 import re
 import shlex
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,14 +16,12 @@ from statistics import mean, stdev
 from typing import Any
 
 import optuna
-import torch
-import torch.distributed as dist
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.exceptions import TrialPruned
+from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.table import Table
 
@@ -34,48 +30,52 @@ from src.callbacks.pruning import PRUNED
 from src.compare import without_places
 from src.configuration.build import build_dataset, make
 from src.configuration.check import find_family
-from src.configuration.command_line import translate
 from src.configuration.container import plain
-from src.configuration.prepare import compose_run, options_as_typed, prepare
+from src.configuration.nested import nested
+from src.configuration.prepare import options_as_typed
 from src.errors import InputError
 from src.files import locked
 from src.metrics.panel import METRICS
 from src.reports.searches import draw_search
 from src.reports.terminal import quoted, show
 from src.runs.folders import RECORD
-from src.runs.studies import (
-    STORAGE,
-    address,
-    first_number,
-    hand_over,
-    open_storage,
-    take_over,
-    unwarned,
-)  # fmt: skip
+from src.runs.studies import STORAGE, address, first_number, hand_over, open_storage, take_over
 from src.train import train
 
 log = logging.getLogger(__name__)
-ENDED = TrialState.COMPLETE, TrialState.PRUNED
+SHOWN = 20  # rows of the table
 
 
 @dataclass(frozen=True)
 class Plan:
     """What all trials of a search share."""
 
-    cfg: DictConfig
-    typed: list[str]  # the options of every trial
+    metric: str
+    settings: dict[str, Any]  # the ``search`` group
+    typed: list[str]  # the options of each trial that are not tried
     space: dict[str, BaseDistribution]
-    pruner: dict[str, Any] | None
     folder: Path
 
     @property
-    def worst(self) -> float:
-        return math.inf if self.cfg.search.direction == "minimize" else -math.inf
+    def sign(self) -> int:
+        """By which a value is multiplied, so that lower is better."""
+        return 1 if self.settings["direction"] == "minimize" else -1
 
     def best(self, values: Sequence[float]) -> float:
-        finite = [value for value in values if math.isfinite(value)]
-        choose = min if self.worst > 0 else max
-        return choose(finite, default=self.worst)
+        """The best finite value; infinitely bad without one, as of a run that has diverged."""
+        finite = [self.sign * value for value in values if math.isfinite(value)]
+        return self.sign * min(finite, default=math.inf)
+
+    def ranked(self, study: optuna.Study) -> list[FrozenTrial]:
+        """The trials that ended with a finite value, the best first."""
+        ended = study.get_trials(states=(TrialState.COMPLETE,))
+        finite = [trial for trial in ended if math.isfinite(score(trial))]
+        return sorted(finite, key=lambda trial: self.sign * score(trial))
+
+
+def score(trial: FrozenTrial) -> float:
+    assert trial.value is not None
+    return trial.value
 
 
 def search(cfg: DictConfig) -> float:
@@ -84,209 +84,180 @@ def search(cfg: DictConfig) -> float:
     The same command again goes on where this one, or any other worker's, was stopped.
     """
     plan = make_plan(cfg)
-    study, judged = open_studies(plan)
-    os.environ[STORAGE] = address(cfg.search.storage, plan.folder)
+    study, winners = open_studies(plan)
+    os.environ[STORAGE] = address(plan.settings["storage"], plan.folder)
     work(study, lambda trial: try_options(plan, trial), n=cfg.search.n_trials)
-    enqueue_winners(plan, study, judged)
-    work(judged, lambda trial: judge_winner(plan, study, trial), n=None)
-    return report(plan, study, judged)
+    enqueue_winners(plan, study, winners)
+    work(winners, lambda trial: judge_winner(plan, study, trial), n=None)
+    return report(plan, study, winners)
+
+
+# --- before the first trial -----------------------------------------------------------------------
 
 
 def make_plan(cfg: DictConfig) -> Plan:
-    """Check what can be checked before the first trial, every choice of the space included."""
+    """Check all that can be checked, every choice of the space included."""
     require_searchable(cfg)
-    nodes = plain(cfg)["search"]
+    settings = plain(cfg)["search"]
     space = {
         key: built(node, BaseDistribution, at=f"space.{key}")
-        for key, node in nodes["space"].items()
+        for key, node in settings["space"].items()
     }
-    if nodes["pruner"]:
-        built(nodes["pruner"], BasePruner, at="pruner")
     lines = (line for line in options_as_typed() if not re.match(r"\+*(search|task)\b", line))
-    typed = [*lines, "task=train", "search=null"]
-    plan = Plan(cfg, typed, space, nodes["pruner"], Path(nodes["folder"]).absolute())
+    typed, logs = [*lines, "task=train", "search=null"], "wandb" in cfg.logger
+    group = f"logger.wandb.group={quoted(settings['study'])}"
+    typed += [group, "logger.wandb.job_type=search"] if logs else []
+    folder = Path(settings["folder"]).absolute()
     for point in corners(space):
-        with as_typed(plan.folder, [*typed, *options(point)]):
+        with nested(folder, [*typed, *options(point)]):
             pass
-    return plan
+    return Plan(cfg.optimized_metric, settings, typed, space, folder)
 
 
 def require_searchable(cfg: DictConfig) -> None:
-    """Refuse a search for nothing, and one that more than one of its processes would start."""
-    metric = cfg.optimized_metric
+    """Refuse a search that has nothing to try or to go by, and one that is many processes."""
     if not cfg.search.space:
         raise InputError(
-            "task=search has nothing to try: type hparams_search=NAME of a file with a search.space, as in mnist_tpe"
+            "task=search has no search.space to try: type hparams_search=mnist_tpe, or the name of "
+            "another file in configs/hparams_search that has one"
         )
-    if metric is None:
+    if cfg.optimized_metric is None or cfg.debug or cfg.trainer.get("fast_dev_run"):
         raise InputError(
-            "task=search has nothing to go by: type optimized_metric=val/fid_cnn, or another that is logged"
-        )
-    if cfg.debug or cfg.trainer.get("fast_dev_run"):
-        raise InputError(
-            "debug=true measures nothing: type task=train with it to see whether a run works"
+            "task=search goes by a metric that is measured: type optimized_metric=val/fid_cnn, and "
+            "debug=true with task=train alone"
         )
     if "TORCHELASTIC_RUN_ID" in os.environ:
         raise InputError(
-            "task=search starts the ranks of each trial itself: type python run.py in place of torchrun"
+            "task=search starts the ranks of each trial itself: type python run.py, not torchrun"
         )
-    require_metric(cfg, metric)
+    require_metric(cfg, cfg.optimized_metric)
 
 
 def require_metric(cfg: DictConfig, metric: str) -> None:
-    """Refuse a metric that is another one mistyped, is sought at its wrong end, or prunes by a loss."""
-    losses = [
-        f"{split}/{name}"
-        for split in ("train", "val")
-        for name in find_family(plain(cfg.model)).loss_names
-    ]
-    quality = (
-        [
-            f"val/{name}"
-            for name in build_dataset(plain(cfg.datamodule)["dataset"]).evaluation.measured
-        ]
-        if "dataset" in cfg.datamodule
-        else []
-    )
-    near = get_close_matches(metric, [*losses, *quality], n=1, cutoff=0.7)
-    if near and metric not in (*losses, *quality):
+    """Refuse a metric that is mistyped, sought at its wrong end, or a loss that is to prune."""
+    config = plain(cfg)
+    losses = [f"val/{name}" for name in find_family(config["model"]).loss_names]
+    measured = []
+    if "dataset" in config["datamodule"]:
+        evaluation = build_dataset(config["datamodule"]["dataset"]).evaluation
+        measured = [f"val/{name}" for name in evaluation.measured]
+    known = [*measured, *losses]
+    if metric not in known and (near := get_close_matches(metric, known, n=1, cutoff=0.8)):
         raise InputError(f"optimized_metric={metric} is not logged: did you mean {near[0]}?")
-    if metric in losses and cfg.search.pruner is not None:
+    if (
+        cfg.search.pruner is not None
+        and metric.rpartition("/")[2] in find_family(config["model"]).loss_names
+    ):
         raise InputError(
-            f"search.pruner would end trials by optimized_metric={metric}, and losses of different objectives do not compare: type optimized_metric={quality[0]}, or search.pruner=null"
+            f"optimized_metric={metric} is a loss, by which trials of different objectives do not "
+            f"compare: type optimized_metric={known[0]}, or search.pruner=null to prune none"
         )
-    better = METRICS[name].better if (name := metric.removeprefix("val/")) in METRICS else ""
-    wanted = {"lower": "minimize", "higher": "maximize"}.get(better, cfg.search.direction)
-    if cfg.search.direction != wanted:
-        raise InputError(f"{metric} is better {better}: type search.direction={wanted}")
+    is_known = (name := metric.rpartition("/")[2]) in METRICS
+    wanted = (
+        {"lower": "minimize", "higher": "maximize"}.get(METRICS[name].better) if is_known else None
+    )
+    if wanted and cfg.search.direction != wanted:
+        raise InputError(f"{metric} is to {wanted}: type search.direction={wanted}")
 
 
 def built(node: Mapping[str, Any], kind: type, *, at: str) -> Any:
-    """Build a node of the search, which must be of a ``kind`` of Optuna's."""
-    with unwarned():
-        found = make(node, path=f"search.{at}")
+    """Build what a node of the search names, which must be of a ``kind`` of Optuna's."""
+    found = make(node, path=f"search.{at}")
     if not isinstance(found, kind):
+        home = ".".join(kind.__module__.split(".")[:2])
         raise InputError(
-            f"search.{at}._target_={node['_target_']} is none of Optuna's {kind.__module__.split('.')[1]}: type "
-            f"search.{at}._target_=optuna.{kind.__module__.split('.')[1]}.NAME"
+            f"search.{at}._target_={node['_target_']} does not belong there: type "
+            f"search.{at}._target_={home}.NAME"
         )
     return found
 
 
 def corners(space: Mapping[str, BaseDistribution]) -> list[dict[str, Any]]:
     """As few points of the space as hold each choice, and both ends of each range."""
-    ends = {
-        key: each.choices if isinstance(each, CategoricalDistribution) else (each.low, each.high)
-        for key, each in space.items()
-    }
-    n_points = max(map(len, ends.values()))
-    return [{key: row[i % len(row)] for key, row in ends.items()} for i in range(n_points)]
+    ends = {key: extremes(each) for key, each in space.items()}
+    longest = max(map(len, ends.values()))
+    return [{key: row[i % len(row)] for key, row in ends.items()} for i in range(longest)]
+
+
+def extremes(each: Any) -> Sequence[Any]:
+    """All choices of a distribution, or both ends of its range."""
+    return each.choices if isinstance(each, CategoricalDistribution) else (each.low, each.high)
 
 
 def options(point: Mapping[str, Any]) -> list[str]:
     """A point of the space as it is typed."""
     return [
-        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
-        for key, value in point.items()
+        f"{key}={each if isinstance(each, str) else json.dumps(each)}"
+        for key, each in point.items()
     ]
 
 
-@contextmanager
-def as_typed(folder: Path, arguments: Sequence[str]) -> Iterator[DictConfig]:
-    """Have this process be ``python run.py ARGUMENTS`` in ``folder``, with the ranks it starts."""
-    before, n_threads = (
-        (sys.argv[1:], HydraConfig.instance().cfg, dict(os.environ)),
-        torch.get_num_threads(),
-    )
-    notes = logging.FileHandler(folder / "run.log", delay=True)
-    try:
-        cfg = compose_run(folder, *arguments)
-        sys.argv[1:] = translate(arguments)
-        logging.getLogger().addHandler(notes)
-        prepare(cfg)
-        yield cfg
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
-        logging.getLogger().removeHandler(notes)
-        notes.close()
-        torch.set_num_threads(n_threads)
-        sys.argv[1:], HydraConfig.instance().cfg, environment = before
-        os.environ.clear()
-        os.environ.update(environment)
-
-
 def open_studies(plan: Plan) -> tuple[optuna.Study, optuna.Study]:
-    """The study of the search and that of its winners, made by the worker that comes first."""
+    """The study of the search, and that of its winners, made by the worker that comes first."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    settings = plan.cfg.search
-    times = {"heartbeat_s": settings.heartbeat_s, "grace_s": settings.grace_s}
-    sampler = built(plain(settings.sampler), BaseSampler, at="sampler")
+    settings = plan.settings
+    sampler = built(settings["sampler"], BaseSampler, at="sampler")
+    if settings["pruner"] is not None:
+        built(settings["pruner"], BasePruner, at="pruner")
     plan.folder.mkdir(parents=True, exist_ok=True)
-    with locked(plan.folder / "lock"):  # for making the tables of a database is no single step
-        storage = open_storage(address(settings.storage, plan.folder), **times)
-        made = [
+    with locked(plan.folder / "lock"):  # for a database's tables are made in several steps
+        storage = open_storage(
+            address(settings["storage"], plan.folder),
+            heartbeat_s=settings["heartbeat_s"],
+            grace_s=settings["grace_s"],
+        )
+        study, winners = (
             optuna.create_study(
-                storage=storage,
-                study_name=name,
-                direction=settings.direction,
-                sampler=sampler,
-                load_if_exists=True,
+                storage=storage, sampler=sampler, study_name=name,
+                direction=settings["direction"], load_if_exists=True,
             )
-            for name, sampler in (
-                (settings.study, sampler),
-                (f"{settings.study}, winners", RandomSampler()),
-            )
-        ]
-        require_same_experiment(plan, made[0])
-    return made[0], made[1]
+            for name in (settings["study"], f"{settings['study']}: winners")
+        )  # fmt: skip
+        require_same_experiment(plan, study)
+    return study, winners
 
 
 def require_same_experiment(plan: Plan, study: optuna.Study) -> None:
-    """Refuse to mix trials of different experiments; the first one's is on record."""
-    with as_typed(plan.folder, plan.typed) as cfg:
-        config = {
-            **plain(cfg),
-            **{key: plain(plan.cfg)["search"][key] for key in ("space", "direction", "epoch")},
-        }
-        now = flat(
-            without_places(config, tuple(map(str, (cfg.run_dir, cfg.data_dir, cfg.work_dir))))
-        )
-    line = shlex.join(["python", "run.py", *plan.typed[:-2]])
-    known = study.user_attrs.get("experiment")
-    if known is None:
+    """Put on record what the trials share, or refuse to mix them with those of another record."""
+    with nested(plan.folder, plan.typed) as cfg:
+        places = str(cfg.run_dir), str(cfg.data_dir), str(cfg.work_dir)
+        shared = {key: plan.settings[key] for key in ("space", "direction", "epoch")}
+        now = flat(without_places(plain(cfg), places) | {"search": shared})
+    line = shlex.join(["python", "run.py", *plan.typed])
+    if "experiment" not in study.user_attrs:
         study.set_user_attr("line", line)
         study.set_user_attr("experiment", now)
-        return
-    changed = [key for key in {**known, **now} if known.get(key) != now.get(key)]
+    before = study.user_attrs["experiment"]
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if changed:
         key = changed[0]
         raise InputError(
-            f"search.study={study.study_name} holds trials of {study.user_attrs['line']}, with "
-            f"{key}={known.get(key)}, and this is {line}, with {key}={now.get(key)}: type "
-            "search.study=NAME for a study of its own, or the options of the first"
+            f"search.study={study.study_name} holds trials of {study.user_attrs['line']}, where "
+            f"{key}={before.get(key)}, and these are of {line}, where {key}={now.get(key)}: type "
+            "search.study=NAME for a study of their own, or the options of the first"
         )
 
 
-def flat(node: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Every leaf of a configuration under its full key."""
+def flat(node: Mapping[str, Any], *, above: str = "") -> dict[str, Any]:
+    """Every value in a configuration by its full key."""
     found: dict[str, Any] = {}
     for key, value in node.items():
-        found |= (
-            flat(value, f"{above}{key}.")
-            if isinstance(value, Mapping)
-            else {f"{above}{key}": value}
-        )
+        is_inner = isinstance(value, Mapping)
+        found |= flat(value, above=f"{above}{key}.") if is_inner else {f"{above}{key}": value}
     return found
 
 
+# --- trials ---------------------------------------------------------------------------------------
+
+
 def work(study: optuna.Study, run: Callable[[Trial], float], *, n: int | None) -> None:
-    """Run trials until ``n`` have ended, or all that wait; wait for those of other workers."""
+    """Run trials until ``n`` have ended, or none waits; those of other workers are waited for."""
     while True:
         take_over(study)
-        states = Counter(trial.state for trial in study.get_trials(deepcopy=False))
-        ended, running = sum(states[state] for state in ENDED), states[TrialState.RUNNING]
-        missing = states[TrialState.WAITING] if n is None else n - ended - running
+        count = Counter(trial.state for trial in study.get_trials(deepcopy=False))
+        running = count[TrialState.RUNNING]
+        ended = count[TrialState.COMPLETE] + count[TrialState.PRUNED]
+        missing = count[TrialState.WAITING] if n is None else n - ended - running
         if missing > 0:
             run_one(study, run)
         elif running:
@@ -296,7 +267,7 @@ def work(study: optuna.Study, run: Callable[[Trial], float], *, n: int | None) -
 
 
 def run_one(study: optuna.Study, run: Callable[[Trial], float]) -> None:
-    """Run one trial, which goes on later if it is stopped or the disk is full."""
+    """Run one trial, which waits to go on if it is stopped, or if the disk is full."""
     begun: list[int] = []
 
     def objective(trial: Trial) -> float:
@@ -305,181 +276,130 @@ def run_one(study: optuna.Study, run: Callable[[Trial], float]) -> None:
 
     try:
         study.optimize(objective, n_trials=1)
-    except (KeyboardInterrupt, SystemExit):
-        hand_over(study, begun[0])
-        raise
-    except InputError as error:
-        if isinstance(error.__cause__, OSError):
+    except (KeyboardInterrupt, SystemExit, InputError) as error:
+        if begun and (not isinstance(error, InputError) or isinstance(error.__cause__, OSError)):
             hand_over(study, begun[0])
         raise
 
 
 def try_options(plan: Plan, trial: Trial) -> float:
     """Train with the options that Optuna suggests."""
-    point = {key: suggest(trial, key, each) for key, each in plan.space.items()}
-    number = first_number(trial.study.trials[trial.number])
-    name = f"{number:04d}"
-    log.info(f"trial {name}: {' '.join(options(point))}")
-    value = finish(plan, trial, name, options(point), pruner=plan.pruner)
-    log.info(f"trial {name}: {plan.cfg.optimized_metric} {value:.4g}")
+    point = options({key: suggest(trial, key, each) for key, each in plan.space.items()})
+    name = f"{first_number(trial):04d}"
+    log.info(f"trial {name}: {' '.join(point)}")
+    value = finish(plan, trial, name, point, pruner=plan.settings["pruner"])
+    log.info(f"trial {name}: {plan.metric} {value:.4g}")
     return value
 
 
-def suggest(trial: Trial, key: str, each: BaseDistribution) -> Any:
+def suggest(trial: Trial, key: str, each: Any) -> Any:
+    """What Optuna has chosen of a distribution."""
     if isinstance(each, CategoricalDistribution):
         return trial.suggest_categorical(key, each.choices)
     ask = trial.suggest_float if isinstance(each, FloatDistribution) else trial.suggest_int
     return ask(key, each.low, each.high, step=each.step, log=each.log)
 
 
+def enqueue_winners(plan: Plan, study: optuna.Study, winners: optuna.Study) -> None:
+    """Queue the best trials with each seed, where no other worker has done so."""
+    with locked(plan.folder / "lock"):
+        known = [each.user_attrs for each in winners.trials if each.state != TrialState.FAIL]
+        for trial in plan.ranked(study)[: plan.settings["winners"]]:
+            for seed in plan.settings["seeds"]:
+                pair = {"trial": trial.number, "seed": seed}
+                if pair not in known:
+                    winners.enqueue_trial(pair, user_attrs=pair)
+
+
 def judge_winner(plan: Plan, study: optuna.Study, trial: Trial) -> float:
-    """Train again, with another seed, a winner that is in the queue."""
-    number, seed = (trial.suggest_int(key, 0, 2**32) for key in ("winner", "seed"))
-    if not trial.study.trials[trial.number].user_attrs:
-        raise TrialPruned  # another worker was faster, and Optuna has invented this one
-    point = options(study.trials[number].params)
-    return finish(
-        plan,
-        trial,
-        f"winners/{first_number(study.trials[number]):04d}-seed{seed}",
-        [*point, f"seed={seed}"],
-    )
+    """Train a winner that waits in the queue again, with another seed."""
+    number, seed = (trial.suggest_int(key, 0, 2**32) for key in ("trial", "seed"))
+    if not trial.user_attrs:
+        raise TrialPruned  # another worker has taken the last one, and Optuna has made this up
+    winner = study.trials[number]
+    name = f"winners/{first_number(winner):04d}-seed{seed}"
+    return finish(plan, trial, name, [*options(winner.params), f"seed={seed}"], pruner=None)
 
 
 def finish(
-    plan: Plan, trial: Trial, name: str, point: Sequence[str], *, pruner: Any = None
+    plan: Plan, trial: Trial, name: str, point: Sequence[str], *, pruner: dict[str, Any] | None
 ) -> float:
     """Train a trial in its folder, or go on where another worker has left it; return its value."""
-    frozen, folder = trial.study.trials[trial.number], plan.folder / name
-    if PRUNED in frozen.user_attrs:
-        raise TrialPruned
+    folder = plan.folder / name
     folder.mkdir(parents=True, exist_ok=True)
-    watch = {
-        "_target_": "src.callbacks.pruning.Pruning",
-        "study": trial.study.study_name,
-        "trial": trial.number,
-        "metric": plan.cfg.optimized_metric,
-        "pruner": pruner,
-    }
-    goes_on = first_number(frozen) != frozen.number and (folder / RECORD).is_file()
-    arguments = (
-        [f"resume={quoted(folder)}"] if goes_on else [*plan.typed, *point, *always(plan, name)]
-    )
-    try:
-        with as_typed(folder, [*arguments, f"callbacks.pruning={as_value(watch)}"]) as cfg:
-            last = train(cfg)
-    except DivergenceError as error:
-        log.error("%s", error)  # noqa: TRY400 - the others go on
-        return plan.worst
+    watch = as_value({
+        "_target_": "src.callbacks.pruning.Pruning", "study": trial.study.study_name,
+        "trial": trial.number, "metric": plan.metric, "pruner": pruner,
+    })  # fmt: skip
+    arguments = [*plan.typed, *point, "test_after_training=false", "print_config=false"]
+    if any(line.startswith("logger.wandb.group=") for line in plan.typed):
+        arguments.append(f"logger.wandb.name={quoted(name)}")
+    if first_number(trial) != trial.number and (folder / RECORD).is_file():
+        arguments = [f"resume={quoted(folder)}"]
+    values = []
+    if PRUNED not in trial.user_attrs:  # or else its worker was killed right then
+        try:
+            with nested(folder, [*arguments, f"callbacks.pruning={watch}"]) as cfg:
+                values.append(train(cfg) or math.nan)
+        except DivergenceError as error:
+            log.error("%s", error)  # noqa: TRY400 - one trial, whose like go on
+            return plan.best([])
     ended = trial.study.trials[trial.number]
     if PRUNED in ended.user_attrs:
         raise TrialPruned
-    assert last is not None
-    reported = ended.intermediate_values.values() if plan.cfg.search.epoch == "best" else ()
-    return plan.best([last, *reported])
-
-
-def always(plan: Plan, name: str) -> list[str]:
-    """The options of a trial that are neither typed nor tried."""
-    study = plan.cfg.search.study
-    wandb = [
-        f"logger.wandb.group={study}",
-        f"logger.wandb.name={quoted(name)}",
-        "logger.wandb.job_type=search",
-    ]
-    return [
-        "test_after_training=false",
-        "print_config=false",
-        *(wandb if "wandb" in plan.cfg.logger else []),
-    ]
+    reported = ended.intermediate_values.values() if plan.settings["epoch"] == "best" else ()
+    return plan.best([*values, *reported])
 
 
 def as_value(node: Any) -> str:
-    """Write a node as a value that can be typed."""
+    """A node as the value of an option that is typed."""
     if isinstance(node, Mapping):
-        return "{" + ",".join(f"{key}:{as_value(value)}" for key, value in node.items()) + "}"
+        return f"{{{','.join(f'{key}:{as_value(each)}' for key, each in node.items())}}}"
     if isinstance(node, list):
-        return "[" + ",".join(map(as_value, node)) + "]"
+        return f"[{','.join(map(as_value, node))}]"
     return quoted(node) if isinstance(node, str) else json.dumps(node)
 
 
-def enqueue_winners(plan: Plan, study: optuna.Study, judged: optuna.Study) -> None:
-    """Queue the best trials with each seed, where no other worker has done so."""
-    with locked(plan.folder / "lock"):
-        known = [each.user_attrs for each in judged.trials if each.state != TrialState.FAIL]
-        for trial in ranked(plan, study)[: plan.cfg.search.winners]:
-            for seed in plan.cfg.search.seeds:
-                pair = {"winner": trial.number, "seed": seed}
-                if pair not in known:
-                    judged.enqueue_trial(pair, user_attrs=pair)
+# --- after the last trial -------------------------------------------------------------------------
 
 
-def ranked(plan: Plan, study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that have a finite value, the best first."""
-    trials = study.get_trials(states=(TrialState.COMPLETE,))
-    finite = [trial for trial in trials if math.isfinite(trial.value)]
-    return sorted(finite, key=lambda trial: trial.value, reverse=plan.worst < 0)
-
-
-def report(plan: Plan, study: optuna.Study, judged: optuna.Study) -> float:
-    """Show the trials, what mattered, and the best one's command; return its value."""
-    order = ranked(plan, study)
+def report(plan: Plan, study: optuna.Study, winners: optuna.Study) -> float:
+    """Show the trials, what mattered, and the command of the best; return what that scored."""
+    order = plan.ranked(study)
     if not order:
         raise InputError(
-            "no trial of this search has ended with a number: try another search.space"
+            "no trial has ended with a number: type search.study=NAME with another search.space"
         )
-    again = scores_of_winners(judged)
-    best = min(
-        order,
-        key=lambda trial: (
-            trial.number not in again,
-            (1 if plan.worst > 0 else -1) * mean(again.get(trial.number, [trial.value])),
-        ),
-    )
-    show(table(plan, study, again))
-    weights = importances(study)
-    for name, weight in weights.items():
-        log.info(f"importance of {name}: {weight:.2f}")
-    picture = plan.folder / "search.png"
-    draw_search(
-        picture, study.trials, metric=plan.cfg.optimized_metric, is_lower_better=plan.worst > 0
-    )
-    line = shlex.join(["python", "run.py", *plan.typed, *options(best.params)])
+    again: dict[int, list[float]] = {}  # scores with other seeds
+    for trial in plan.ranked(winners):
+        again.setdefault(trial.params["trial"], []).append(score(trial))
+    judged = [trial for trial in order if trial.number in again] or order
+    best = min(judged, key=lambda each: plan.sign * mean(again.get(each.number, [score(each)])))
+    show(table(plan, order, again))
+    if len(order) > 2:
+        shares = optuna.importance.get_param_importances(
+            study, evaluator=PedAnovaImportanceEvaluator()
+        )
+        log.info("importance: " + ", ".join(f"{key} {share:.2f}" for key, share in shares.items()))
+    draw_search(plan.folder / "search.png", study.trials, metric=plan.metric, sign=plan.sign)
     log.info(f"in {plan.folder}: search.png, and a run folder for each trial")
+    line = shlex.join(["python", "run.py", *plan.typed, *options(best.params)])
     log.info(f"best, of trial {first_number(best):04d}: {line}")
-    return mean(again.get(best.number, [best.value]))
+    return mean(again.get(best.number, [score(best)]))
 
 
-def scores_of_winners(judged: optuna.Study) -> dict[int, list[float]]:
-    """What each winner scored with other seeds."""
-    scores: dict[int, list[float]] = {}
-    for trial in judged.get_trials(states=(TrialState.COMPLETE,)):
-        scores.setdefault(trial.params["winner"], []).append(trial.value)
-    return scores
-
-
-def importances(study: optuna.Study) -> dict[str, float]:
-    """How much of the differences each option explains; nothing where trials are too few."""
-    with unwarned():
-        try:
-            return optuna.importance.get_param_importances(
-                study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
-            )
-        except (ValueError, RuntimeError):
-            return {}
-
-
-def table(plan: Plan, study: optuna.Study, again: Mapping[int, Sequence[float]]) -> Table:
+def table(plan: Plan, order: Sequence[FrozenTrial], again: Mapping[int, list[float]]) -> Table:
     """A row for each of the best trials, with what its options scored with other seeds."""
     sheet = Table()
-    for heading in ("trial", plan.cfg.optimized_metric, "with other seeds", *plan.space):
+    for heading in ("trial", plan.metric, "with other seeds", *plan.space):
         sheet.add_column(heading, justify="right")
-    for trial in ranked(plan, study)[:20]:
+    for trial in order[:SHOWN]:
         scores = again.get(trial.number, [])
-        spread = f" ± {stdev(scores):.3f}" if len(scores) > 1 else ""
-        sheet.add_row(
-            f"{first_number(trial):04d}", f"{trial.value:.4g}",
-            f"{mean(scores):.4g}{spread}" if scores else "",
-            *(f"{value:.4g}" if isinstance(value, float) else str(value) for value in trial.params.values()),
-        )  # fmt: skip
+        spread = f" ± {stdev(scores):.3g}" if len(scores) > 1 else ""
+        anew = f"{mean(scores):.4g}{spread}" if scores else ""
+        point = (
+            f"{each:.4g}" if isinstance(each, float) else str(each)
+            for each in trial.params.values()
+        )
+        sheet.add_row(f"{first_number(trial):04d}", f"{score(trial):.4g}", anew, *point)
     return sheet

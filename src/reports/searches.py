@@ -1,49 +1,51 @@
 """The picture of a search."""
 
+import io
 import math
 from collections.abc import Sequence
-from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from src.files import write_atomically
 
+LOOKS: dict[TrialState, dict[str, Any]] = {
+    TrialState.COMPLETE: {"marker": "o", "color": "C0", "label": "trained to the end"},
+    TrialState.PRUNED: {"marker": "x", "color": "gray", "label": "stopped early"},
+}
 
-def draw_search(
-    path: Path, trials: Sequence[FrozenTrial], *, metric: str, is_lower_better: bool
-) -> None:
-    """Draw the values of trials in their order, and over each option; pruned ones as crosses."""
-    ended = {
-        state: [
-            t for t in trials if t.state == state and t.value is not None and math.isfinite(t.value)
-        ]
-        for state in (TrialState.COMPLETE, TrialState.PRUNED)
-    }
-    names = list(ended[TrialState.COMPLETE][0].params)
-    figure = Figure(figsize=(4 * (len(names) + 1), 3.6), layout="constrained")
-    first, *others = figure.subplots(1, len(names) + 1, sharey=True)
-    for state, marker in {TrialState.COMPLETE: "o", TrialState.PRUNED: "x"}.items():
-        values = [trial.value for trial in ended[state]]
-        look = {"marker": marker, "color": "C0" if marker == "o" else "gray"}
-        first.scatter(
-            [trial.number for trial in ended[state]], values, label=state.name.lower(), **look
-        )
-        for axes, name in zip(others, names, strict=True):
-            axes.scatter([trial.params[name] for trial in ended[state]], values, **look)
-    done = ended[TrialState.COMPLETE]
-    best = accumulate((t.value for t in done), min if is_lower_better else max)
-    first.step([t.number for t in done], list(best), where="post", color="C1", label="best so far")
-    first.set(xlabel="trial", ylabel=metric)
-    first.legend()
-    for axes, name in zip(others, names, strict=True):
-        distribution = done[0].distributions[name]
-        axes.set_xlabel(name)
-        if not isinstance(distribution, CategoricalDistribution) and distribution.log:
-            axes.set_xscale("log")
-    content = BytesIO()
+
+def draw_search(path: Path, trials: Sequence[FrozenTrial], *, metric: str, sign: int) -> None:
+    """Draw the values of trials in their order, with the best so far, and over each option.
+
+    ``sign`` is 1 where a lower value is better, and else -1.
+    """
+    ended = [t for t in trials if t.value is not None and math.isfinite(t.value)]
+    done = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+    names = [*done[0].params]
+    figure = Figure(figsize=(3.5 * (len(names) + 1), 3.5), layout="constrained")
+    axes = figure.subplots(1, len(names) + 1, sharey=True, squeeze=False)[0]
+    scatter(axes[0], ended, [trial.number for trial in ended])
+    best = accumulate((sign * (trial.value or 0) for trial in done), min)
+    numbers = [trial.number for trial in done]
+    axes[0].step(numbers, [sign * value for value in best], where="post", color="C1", label="best")
+    axes[0].set(xlabel="trial", ylabel=metric)
+    axes[0].legend(fontsize=8)
+    for panel, name in zip(axes[1:], names, strict=True):
+        scatter(panel, ended, [trial.params[name] for trial in ended])
+        panel.set_xlabel(name)
+        if getattr(done[0].distributions[name], "log", False):
+            panel.set_xscale("log")
+    content = io.BytesIO()
     figure.savefig(content, dpi=110)
     write_atomically(path, content.getvalue())
+
+
+def scatter(axes: Axes, trials: Sequence[FrozenTrial], places: Sequence[Any]) -> None:
+    for state, look in LOOKS.items():
+        mine = [i for i, trial in enumerate(trials) if trial.state == state]
+        axes.scatter([places[i] for i in mine], [float(trials[i].value or 0) for i in mine], **look)

@@ -124,9 +124,10 @@ def take_over(study: optuna.Study) -> None:
         fail_stale_trials(study)
 
 
-def first_number(trial: FrozenTrial) -> int:
+def first_number(trial: Trial | FrozenTrial) -> int:
     """The number under which a trial was begun, before it was handed over."""
-    return trial.system_attrs.get("failed_trial", trial.number)
+    frozen = trial.study.trials[trial.number] if isinstance(trial, Trial) else trial
+    return frozen.system_attrs.get("failed_trial", trial.number)
 
 
 def of_this_search(
