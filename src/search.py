@@ -44,6 +44,8 @@ from src.train import train
 
 log = logging.getLogger(__name__)
 SHOWN = 20  # rows of the table
+# Of several workers each sees what the others try.
+TPE = {"_target_": "optuna.samplers.TPESampler", "constant_liar": True}
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def make_plan(cfg: DictConfig) -> Plan:
         key: built(node, BaseDistribution, at=f"space.{key}")
         for key, node in settings["space"].items()
     }
-    lines = (line for line in options_as_typed() if not re.match(r"\+*(search|task)\b", line))
+    lines = (line for line in options_as_typed() if not re.match(r"[+~]*(search|task)\b", line))
     typed, logs = [*lines, "task=train", "search=null"], "wandb" in cfg.logger
     group = f"logger.wandb.group={quoted(settings['study'])}"
     typed += [group, "logger.wandb.job_type=search"] if logs else []
@@ -196,7 +198,6 @@ def open_studies(plan: Plan) -> tuple[optuna.Study, optuna.Study]:
     """The study of the search, and that of its winners, made by the worker that comes first."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     settings = plan.settings
-    sampler = built(settings["sampler"], BaseSampler, at="sampler")
     if settings["pruner"] is not None:
         built(settings["pruner"], BasePruner, at="pruner")
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -208,13 +209,22 @@ def open_studies(plan: Plan) -> tuple[optuna.Study, optuna.Study]:
         )
         study, winners = (
             optuna.create_study(
-                storage=storage, sampler=sampler, study_name=name,
-                direction=settings["direction"], load_if_exists=True,
+                storage=storage, study_name=name, direction=settings["direction"],
+                load_if_exists=True,
             )
             for name in (settings["study"], f"{settings['study']}: winners")
         )  # fmt: skip
         require_same_experiment(plan, study)
+        study.sampler = sampler(settings, n_begun=len(study.trials))
     return study, winners
+
+
+def sampler(settings: Mapping[str, Any], *, n_begun: int) -> BaseSampler:
+    """Build the sampler; one that is seeded draws nothing twice, here or in another worker."""
+    node = dict(settings["sampler"] or TPE)
+    if node.get("seed") is not None:
+        node["seed"] += n_begun + 1_000_000 * settings["worker"]
+    return built(node, BaseSampler, at="sampler")
 
 
 def require_same_experiment(plan: Plan, study: optuna.Study) -> None:

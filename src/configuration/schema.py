@@ -38,7 +38,7 @@ class Search:
     worker: int
     heartbeat_s: int
     grace_s: int
-    sampler: Call
+    sampler: Call | None
     pruner: Call | None
 
 
