@@ -290,6 +290,13 @@ def run_one(study: optuna.Study, run: Callable[[Trial], float]) -> None:
         if begun and (not isinstance(error, InputError) or isinstance(error.__cause__, OSError)):
             hand_over(study, begun[0])
         raise
+    except ValueError as error:
+        if "Cannot tell a FAIL trial" not in str(error):
+            raise
+        raise InputError(
+            "another worker has taken over this trial, for this one did not answer: type the same "
+            "line again, with a longer search.grace_s"
+        ) from error
 
 
 def try_options(plan: Plan, trial: Trial) -> float:
@@ -319,6 +326,7 @@ def enqueue_winners(plan: Plan, study: optuna.Study, winners: optuna.Study) -> N
                 pair = {"trial": trial.number, "seed": seed}
                 if pair not in known:
                     winners.enqueue_trial(pair, user_attrs=pair)
+                    known.append(pair)
 
 
 def judge_winner(plan: Plan, study: optuna.Study, trial: Trial) -> float:
@@ -344,13 +352,17 @@ def finish(
     arguments = [*plan.typed, *point, "test_after_training=false", "print_config=false"]
     if any(line.startswith("logger.wandb.group=") for line in plan.typed):
         arguments.append(f"logger.wandb.name={quoted(name)}")
-    if first_number(trial) != trial.number and (folder / RECORD).is_file():
+    # A new trial must not go on with what was left there by a study that is gone.
+    is_begun = name.startswith("winners/") or first_number(trial) != trial.number
+    if is_begun and (folder / RECORD).is_file():
         arguments = [f"resume={quoted(folder)}"]
-    values = []
+    values: list[float] = []
     if PRUNED not in trial.user_attrs:  # or else its worker was killed right then
         try:
             with nested(folder, [*arguments, f"callbacks.pruning={watch}"]) as cfg:
-                values.append(train(cfg) or math.nan)
+                last = train(cfg)
+                assert last is not None
+                values.append(last)
         except DivergenceError as error:
             log.error("%s", error)  # noqa: TRY400 - one trial, whose like go on
             return plan.best([])

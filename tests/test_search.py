@@ -28,7 +28,8 @@ from tests.pages import ROOT
 from tests.toys import assert_says, finish, start
 
 LR = "model.lr:{_target_:optuna.distributions.FloatDistribution,low:0.001,high:0.01,log:true}"
-LOSS = "model/loss:{_target_:optuna.distributions.CategoricalDistribution,choices:[relativistic,hinge]}"
+CHOICES = "choices:[relativistic,hinge]"
+LOSS = f"model/loss:{{_target_:optuna.distributions.CategoricalDistribution,{CHOICES}}}"
 TINY = [
     "task=search", "search.study=tiny", f"search.space={{{LR},{LOSS}}}", "search.n_trials=2",
     "search.winners=1", "search.seeds=[1,2]", "optimized_metric=val/fid_cnn",
@@ -215,7 +216,7 @@ def test_the_trial_of_a_dead_worker_is_taken_over(tmp_path: Path, kind: str) -> 
         (["search.space={model.lr:{hihg:1}}"], ["search.space.model.lr.hihg", "high"]),
         (["search.space={model.lr:{_target_:optuna.distributions.Float}}"],
          ["search.space.model.lr._target_", "cannot be imported"]),
-        (["search.space={model.lr:{_target_:optuna.pruners.NopPruner}}"], ["search.space.model.lr"]),
+        (["search.pruner={_target_:optuna.pruners.Nop}"], ["search.pruner._target_", "imported"]),
         (["search.space={model/loss:{choices:[hinge,relativistc]}}"],
          ["model/loss=relativistc", "relativistic"]),
         (["search.pruner={_target_:optuna.samplers.RandomSampler}"], ["search.pruner"]),

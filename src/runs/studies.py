@@ -115,7 +115,8 @@ def hand_over(study: optuna.Study, number: int) -> None:
     """End a trial that was interrupted, and have it go on, here or elsewhere, as another."""
     if study.trials[number].state == TrialState.RUNNING:
         study.tell(number, state=TrialState.FAIL)
-    again(study, study.trials[number])
+    if study.trials[number].state == TrialState.FAIL:
+        again(study, study.trials[number])
 
 
 def take_over(study: optuna.Study) -> None:
