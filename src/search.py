@@ -87,7 +87,6 @@ def search(cfg: DictConfig) -> float:
     """
     plan = make_plan(cfg)
     study, winners = open_studies(plan)
-    os.environ[STORAGE] = address(plan.settings["storage"], plan.folder)
     work(study, lambda trial: try_options(plan, trial), n=cfg.search.n_trials)
     enqueue_winners(plan, study, winners)
     work(winners, lambda trial: judge_winner(plan, study, trial), n=None)
@@ -360,6 +359,7 @@ def finish(
     if PRUNED not in trial.user_attrs:  # or else its worker was killed right then
         try:
             with nested(folder, [*arguments, f"callbacks.pruning={watch}"]) as cfg:
+                os.environ[STORAGE] = address(plan.settings["storage"], plan.folder)
                 last = train(cfg)
                 assert last is not None
                 values.append(last)
@@ -392,8 +392,8 @@ def report(plan: Plan, study: optuna.Study, winners: optuna.Study) -> float:
         raise InputError(
             "no trial has ended with a number: type search.study=NAME with another search.space"
         )
-    again: dict[int, list[float]] = {}  # scores with other seeds
-    for trial in plan.ranked(winners):
+    again: dict[int, list[float]] = {}  # scores with other seeds, those that diverged included
+    for trial in winners.get_trials(states=(TrialState.COMPLETE,)):
         again.setdefault(trial.params["trial"], []).append(score(trial))
     judged = [trial for trial in order if trial.number in again] or order
     best = min(judged, key=lambda each: plan.sign * mean(again.get(each.number, [score(each)])))
@@ -417,7 +417,8 @@ def table(plan: Plan, order: Sequence[FrozenTrial], again: Mapping[int, list[flo
         sheet.add_column(heading, justify="right")
     for trial in order[:SHOWN]:
         scores = again.get(trial.number, [])
-        spread = f" ± {stdev(scores):.3g}" if len(scores) > 1 else ""
+        has_spread = len(scores) > 1 and all(map(math.isfinite, scores))
+        spread = f" ± {stdev(scores):.3g}" if has_spread else ""
         anew = f"{mean(scores):.4g}{spread}" if scores else ""
         point = (
             f"{each:.4g}" if isinstance(each, float) else str(each)

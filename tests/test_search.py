@@ -110,6 +110,17 @@ def test_the_command_of_the_best_is_its_run(
     assert Path(best.run_dir).name in line
 
 
+def test_wandb_shows_the_trials_of_a_study_as_a_group(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one = "search.n_trials=1", "search.winners=1", "search.seeds=[5]"
+    search(compose_in(tmp_path, "experiment=train_mnist_gan", "hparams_search=mnist_tpe", *one))
+    shown = [cfg.logger.wandb for cfg in runs.begun]
+    assert [(each.group, each.job_type) for each in shown] == [("mnist_tpe", "search")] * 2
+    assert [each.name for each in shown] == ["0000", "winners/0000-seed5"]
+
+
 def test_what_is_stopped_waits_in_its_folder_and_goes_on(
     found: Search, runs: Runs, tmp_path: Path
 ) -> None:
@@ -137,10 +148,11 @@ def test_a_full_disk_stops_the_search_and_loses_no_trial(
 
 
 def test_a_diverged_trial_counts_as_infinity(found: Search, runs: Runs, tmp_path: Path) -> None:
-    runs.fate = {1: DivergenceError("g_loss is not finite")}
-    found("search.winners=2", "search.seeds=[7]")
+    runs.fate = dict.fromkeys([1, 4], DivergenceError("g_loss is not finite"))
+    value = found("search.winners=2", "search.seeds=[7,8]")
     assert [trial.value for trial in trials(tmp_path)] == [math.inf, 10 * runs.begun[1].model.lr]
-    assert len(runs.begun) == 2 + 1  # what diverged wins nothing
+    assert len(runs.begun) == 2 + 2  # what diverged wins nothing
+    assert value == math.inf  # nor does a winner that diverges with another seed
 
 
 def test_the_highest_may_be_the_best(found: Search, runs: Runs, tmp_path: Path) -> None:
@@ -246,7 +258,7 @@ def test_a_mistake_is_one_sentence_before_the_first_trial(
 def test_trials_that_are_worse_than_their_like_end_early(
     found: Search, judged_data: Path, tmp_path: Path
 ) -> None:
-    found(*SHORT, f"data_dir={judged_data}", "search.n_trials=4")
+    found(*SHORT, f"data_dir={judged_data}", "search.n_trials=4", "search.seeds=[1]")
     ended = states(tmp_path)
     assert sum(ended.values()) == 4
     assert 1 <= ended["PRUNED"] <= 3
@@ -257,16 +269,16 @@ def test_trials_that_are_worse_than_their_like_end_early(
         assert len(curve) == (1 if trial.state == TrialState.PRUNED else 2)
         assert trial.value == pytest.approx(curve[-1]["fid_cnn"])
         assert "test/" not in (run / "metrics.csv").read_text()
-    one, two = (home / "winners").iterdir()
-    assert experiment_of(one) == experiment_of(two)
-    again = compose_in(one, f"resume={one}", "trainer.max_epochs=3")
-    src.search.train(again)  # without its search
-    assert len(read_curve(one / "quality.csv")) == 3
+    (winner,) = (home / "winners").iterdir()
+    tried = home / winner.name.partition("-")[0]
+    assert experiment_of(winner) == experiment_of(tried)  # so that task=compare sees two seeds
+    src.search.train(compose_in(tried, f"resume={tried}", "trainer.max_epochs=3"))
+    assert len(read_curve(tried / "quality.csv")) == 3  # without its search, and unpruned
 
 
 LONG = [
-    *TINY, "search.heartbeat_s=1", "search.grace_s=8", "search.winners=0", "search.pruner=null",
-    "trainer.max_epochs=6", "trainer.limit_train_batches=2", "search.n_trials=3",
+    *TINY, "search.heartbeat_s=1", "search.grace_s=10", "search.winners=0", "search.pruner=null",
+    "trainer.max_epochs=4", "trainer.limit_train_batches=2", "search.n_trials=2",
 ]  # fmt: skip
 
 
@@ -282,18 +294,18 @@ def test_the_trial_of_a_killed_worker_goes_on_from_its_checkpoint(
     killed.send_signal(signal.SIGKILL)
     finish(killed, code=-signal.SIGKILL)
     before = read_curve(run / "quality.csv")
-    assert len(before) < 6, "killed too late to show anything"
+    assert len(before) < 4, "killed too late to show anything"
     finish(other)
     ended = trials(tmp_path)
-    assert Counter(trial.state.name for trial in ended) == {"COMPLETE": 3, "FAIL": 1}
+    assert Counter(trial.state.name for trial in ended) == {"COMPLETE": 2, "FAIL": 1}
     assert ended[0].state == TrialState.FAIL
     heir = next(trial for trial in ended[1:] if src.search.first_number(trial) == 0)
     assert heir.params == ended[0].params
-    assert [*heir.intermediate_values] == [1, 2, 3, 4, 5, 6]
+    assert [*heir.intermediate_values] == [1, 2, 3, 4]
     curve = read_curve(run / "quality.csv")
-    assert [row["epoch"] for row in curve] == [1, 2, 3, 4, 5, 6]
+    assert [row["epoch"] for row in curve] == [1, 2, 3, 4]
     assert curve[0] == before[0]  # with its seconds, so that it was not trained again
-    assert len([*(tmp_path / "logs/searches/tiny").glob("0*")]) == 3
+    assert len([*(tmp_path / "logs/searches/tiny").glob("0*")]) == 2
 
 
 def await_file(path: Path, process: subprocess.Popen[str]) -> None:
