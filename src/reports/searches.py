@@ -9,9 +9,11 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from src.files import write_atomically
+from src.reports.figures import label_values
 
 LOOKS: dict[TrialState, dict[str, Any]] = {
     TrialState.COMPLETE: {"marker": "o", "color": "C0", "label": "trained to the end"},
@@ -33,13 +35,17 @@ def draw_search(path: Path, trials: Sequence[FrozenTrial], *, metric: str, sign:
     best = accumulate((sign * (trial.value or 0) for trial in done), min)
     numbers = [trial.number for trial in done]
     axes[0].step(numbers, [sign * value for value in best], where="post", color="C1", label="best")
-    axes[0].set(xlabel="trial", ylabel=metric)
+    axes[0].set_xlabel("trial")
+    label_values(axes[0], metric.removeprefix("val/"))
     axes[0].legend(fontsize=8)
     for panel, name in zip(axes[1:], names, strict=True):
         scatter(panel, ended, [trial.params[name] for trial in ended])
         panel.set_xlabel(name)
         if getattr(done[0].distributions[name], "log", False):
             panel.set_xscale("log")
+            panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.xaxis.set_major_formatter("{x:g}")
+            panel.xaxis.set_minor_locator(NullLocator())
     content = io.BytesIO()
     figure.savefig(content, dpi=110)
     write_atomically(path, content.getvalue())
