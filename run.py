@@ -50,6 +50,10 @@ def run(cfg: DictConfig) -> float | None:
             "train": train, "generate": generate, "evaluate": evaluate, "compare": compare,
             "train_judge": train_judge,
         }  # fmt: skip
+        if cfg.task == "search":
+            from src.search import search  # which alone needs a database
+
+            tasks["search"] = search
         if cfg.task == "export":
             from src.export import export  # which alone needs onnx
 

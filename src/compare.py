@@ -23,7 +23,7 @@ from src.runs.folders import RECORD
 log = logging.getLogger(__name__)
 # What may differ between runs of one experiment: the seed, and where things are.
 PLACES = "run_dir", "work_dir", "data_dir"
-APART = "seed", "threads", *PLACES, "resume", "logger", "print_config"
+APART = "seed", "threads", *PLACES, "resume", "logger", "print_config", "search", "pruning"
 
 
 @dataclass(frozen=True)

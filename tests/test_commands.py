@@ -91,6 +91,10 @@ COMMANDS: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     ("hparams_search=mnist_grid", {"optimized_metric": "val/fid_cnn"}),
+    (
+        "hparams_search=mnist_tpe",
+        {"task": "search", "search.folder": "logs/searches/mnist_tpe", "search.worker": 0},
+    ),
     ("task=evaluate ckpt=x", {"task": "evaluate", "n": 5_000, "cas_seeds": 3, "samples": None}),
     ("task=compare runs=[a,b]", {"task": "compare", "runs": ["a", "b"]}),
     ("task=train_judge", {"task": "train_judge", "print_config": False}),

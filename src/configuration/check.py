@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from collections import abc
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pkgutil import resolve_name
 from types import NoneType, UnionType
@@ -12,7 +13,7 @@ from typing_extensions import override
 
 from src.configuration.devices import choose_devices
 from src.configuration.guesses import is_group, leaves_of_files, meant, option_of
-from src.configuration.schema import INSTEAD, LEAST, MOST, Call, Config, Shared
+from src.configuration.schema import INSTEAD, LEAST, MOST, Call, Config, Search, Shared
 from src.configuration.trust import OF_CHECKPOINTS, require_known_targets
 from src.errors import InputError
 from src.models.generative import GenerativeModel
@@ -37,6 +38,8 @@ def check(config: Node, *, without_model: bool = False) -> None:
         if not without_model:
             check_model(config["model"])
         check_trainer(config["trainer"])
+        if config["task"] == "search":
+            check_node(config["search"], accepted(Search), path="search")
     except UnknownKeyError as error:
         error.config = config
         raise
@@ -252,7 +255,11 @@ def locate(name: Any, *, path: str) -> Callable[..., Any]:
 
 def accepted(target: Callable[..., Any]) -> Hints:
     """The names and type hints of the parameters of a function or class."""
-    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        hints = get_type_hints(function, localns=vars(abc))  # some import these for checkers alone
+    except NameError:
+        hints = {}
     return {name: hints.get(name, Any) for name in inspect.signature(target).parameters}
 
 

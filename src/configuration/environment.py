@@ -6,7 +6,7 @@ from importlib.util import find_spec
 OLDEST, NEWEST = (3, 11), (3, 14)
 MODULES = (
     "torch", "torchvision", "pytorch_lightning", "hydra", "omegaconf", "wandb", "rich", "numpy",
-    "PIL", "matplotlib", "safetensors",
+    "PIL", "matplotlib", "safetensors", "optuna",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -33,6 +34,7 @@ from src.configuration.threads import use_threads
 from src.configuration.trust import OF_RUNS, require_known_targets, require_literal, targets
 from src.datamodules.data_set import DataSet
 from src.errors import InputError
+from src.reports.terminal import quoted
 from src.runs.checkpoints import package_of, without
 from src.runs.folders import RECORD
 
@@ -46,13 +48,22 @@ def compose_in(folder: Path, *arguments: str) -> DictConfig:
 
 def compose_raw(folder: Path, *arguments: str) -> DictConfig:
     """Compose the same, neither resolved nor checked yet."""
-    overrides = translate(["print_config=false", "ignore_warnings=false", *arguments])
-    overrides += [f"hydra.run.dir={folder}", f"hydra.runtime.output_dir={folder}"]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        cfg = compose("config", overrides, return_hydra_config=True)
+    cfg = compose_run(folder, "print_config=false", "ignore_warnings=false", *arguments)
+    cfg.work_dir = str(folder)
+    return cfg
+
+
+def compose_run(folder: Path, *arguments: str) -> DictConfig:
+    """Compose what is typed here for a run in another ``folder``, not resolved yet either."""
+    where = f"hydra.run.dir={quoted(folder)}", f"hydra.runtime.output_dir={quoted(folder)}"
+    typed, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # of the command
+    try:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            cfg = compose("config", [*translate(arguments), *where], return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().hydra = typed
     HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):
-        cfg.work_dir = str(folder)
         del cfg["hydra"]
     return cfg
 

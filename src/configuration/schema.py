@@ -23,10 +23,30 @@ class Shared:
 
 
 @dataclass
+class Search:
+    """Keys of the ``search`` group, which ``task=search`` brings."""
+
+    study: str
+    folder: str
+    storage: str | None
+    space: dict[str, Call]
+    n_trials: int
+    direction: Literal["minimize", "maximize"]
+    epoch: Literal["last", "best"]
+    winners: int
+    seeds: list[int]
+    worker: int
+    heartbeat_s: int
+    grace_s: int
+    sampler: Call | None
+    pruner: Call | None
+
+
+@dataclass
 class Config:
     """The keys at the root of the configuration, and their types."""
 
-    task: Literal["train", "generate", "evaluate", "compare", "train_judge", "export"]
+    task: Literal["train", "generate", "evaluate", "compare", "train_judge", "export", "search"]
     seed: int
     threads: int | None
     model: Any  # checked against the class that it names
@@ -45,6 +65,7 @@ class Config:
     samples: str | None
     cas_seeds: int
     runs: str | list[str]
+    search: Any  # checked where task=search
     debug: bool
     print_config: bool
     ignore_warnings: bool
@@ -57,6 +78,11 @@ class Config:
 
 LEAST = {
     "seed": 0,
+    "search.n_trials": 1,
+    "search.winners": 0,
+    "search.worker": 0,
+    "search.heartbeat_s": 1,
+    "search.grace_s": 2,
     "threads": 1,
     "n": 1,
     "cas_seeds": 0,

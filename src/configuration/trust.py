@@ -7,6 +7,7 @@ from inspect import signature
 from types import ModuleType
 from typing import Any
 
+from optuna.pruners import BasePruner
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from torch import nn
@@ -29,6 +30,7 @@ OF_RUNS: Homes = OF_CHECKPOINTS | {
     "pytorch_lightning.loggers": (Logger,),
     "src.callbacks": (Callback,),
     "src.loggers": (Logger,),
+    "optuna.pruners": (BasePruner,),
 }
 
 

@@ -31,7 +31,6 @@ GROUPS = [
     "logger",
     "trainer",
     "callbacks",
-    "hparams_search",
 ]
 CHOICES = [
     [f"{group}={path.stem}" for path in sorted((CONFIGS / group).glob("*.yaml"))]
@@ -45,7 +44,11 @@ COMBINATIONS = [
     ["model=mnist_gan_model"],
 ]
 # But these alone: they set keys of the networks that they choose.
-EXPERIMENTS = [[f"experiment={path.stem}"] for path in sorted(CONFIGS.glob("experiment/*.yaml"))]
+EXPERIMENTS = [
+    [f"{path.parent.name}={path.stem}"]
+    for group in ("experiment", "hparams_search")
+    for path in sorted(CONFIGS.glob(f"{group}/*.yaml"))
+]
 
 
 def composed(*overrides: str) -> dict[str, Any]:
@@ -209,7 +212,11 @@ def test_what_the_program_itself_passes_to_the_trainer_is_refused(
         ("labels", True, "a text or an integer or a list, each item a text or an integer"),
         ("labels", [5.0], "a text or an integer or a list, each item a text or an integer"),
         ("labels", None, "a text or an integer or a list, each item a text or an integer"),
-        ("task", "trian", "train or generate or evaluate or compare or train_judge or export"),
+        (
+            "task",
+            "trian",
+            "train or generate or evaluate or compare or train_judge or export or search",
+        ),
         ("debug", "yes", "true or false"),
         ("debug", 1, "true or false"),
         ("ckpt", 5, "a text or null"),
