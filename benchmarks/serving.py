@@ -226,7 +226,8 @@ def invent_requests(st: str, port: int) -> int:
         "--max-examples=100",
         "--seed=1",
     ]
-    return subprocess.run(command, check=False).returncode
+    with tempfile.TemporaryDirectory() as folder:  # for what it remembers
+        return subprocess.run(command, cwd=folder, check=False).returncode
 
 
 if __name__ == "__main__":

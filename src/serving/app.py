@@ -36,6 +36,7 @@ PAGE_POLICY = (  # nothing from anywhere else
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))]
 
 REFUSALS = {
+    400: "The body is no text in UTF-8.",
     401: "A key is needed.",
     406: "No type of answer that is accepted is ours.",
     408: "The body has not come in time.",

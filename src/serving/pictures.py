@@ -32,7 +32,7 @@ def provenance(sha256: str) -> PngImagePlugin.PngInfo:
 
 def as_png(picture: Image.Image, sha256: str) -> bytes:
     stream = BytesIO()
-    picture.save(stream, "PNG", pnginfo=provenance(sha256))
+    picture.save(stream, "PNG", pnginfo=provenance(sha256), compress_level=1)  # 3 times as fast
     return stream.getvalue()
 
 
@@ -45,15 +45,11 @@ def picture(image: Images) -> Image.Image:
 def sheet(images: Images, *, columns: int) -> Image.Image:
     """Images (N, C, H, W) in rows of ``columns``, on black."""
     n, channels, height, width = images.shape
-    rows = -(-n // columns)
-    shape = channels, rows * (height + GAP) + GAP, columns * (width + GAP) + GAP
-    canvas = np.zeros(shape, dtype=np.uint8)
-    for i, image in enumerate(images):
-        top, left = (
-            place * (side + GAP) + GAP
-            for place, side in zip(divmod(i, columns), (height, width), strict=True)
-        )
-        canvas[:, top : top + height, left : left + width] = image
+    shape = -(-n // columns), columns, channels, height + GAP, width + GAP
+    cells = np.zeros(shape, dtype=np.uint8)  # with their gaps above and to the left
+    cells.reshape(-1, *shape[2:])[:n, :, GAP:, GAP:] = images
+    rows = cells.transpose(2, 0, 3, 1, 4).reshape(channels, shape[0] * shape[3], -1)
+    canvas = np.pad(rows, ((0, 0), (0, GAP), (0, GAP)))
     return picture(canvas.repeat(SCALE, axis=1).repeat(SCALE, axis=2))
 
 
