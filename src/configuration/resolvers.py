@@ -138,8 +138,10 @@ def n_gpus_per_node(*, _root_: DictConfig) -> int | None:
 
 def of_sweep(key: str) -> str | None:
     """The name of the sweep that a job belongs to, or its number there; None where it is alone."""
+    if not HydraConfig.initialized():
+        return None
     job = HydraConfig.get()
-    if job.mode != RunMode.MULTIRUN:
+    if job.mode != RunMode.MULTIRUN or OmegaConf.is_missing(job.job, "num"):
         return None
     return Path(job.sweep.dir).name if key == "name" else str(job.job.num)
 
