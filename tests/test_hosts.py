@@ -50,6 +50,7 @@ def test_a_host_that_dies_ends_the_other_with_what_to_type(
     first, second = (host.torchrun([*options, f"hydra.run.dir={run}"], tmp_path) for host in hosts)
     wait_for((run / "paused").exists)
     second.kill()
+    second.communicate()
     died = time.monotonic()
     (run / "go_on").touch()
     said = finish(first, code=1)

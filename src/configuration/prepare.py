@@ -95,8 +95,10 @@ def prepare(cfg: DictConfig) -> None:
 
 def go_on_if_requeued(cfg: DictConfig) -> None:
     """Resume the run that this job began before SLURM stopped it, with what was fixed then."""
-    record = Path(cfg.run_dir) / RECORD
-    if cfg.task != "train" or cfg.resume is not None or not (is_requeued() and record.is_file()):
+    if cfg.task != "train" or cfg.resume is not None or not is_requeued():
+        return
+    record = Path(str(cfg.run_dir)) / RECORD
+    if not record.is_file():
         return
     recorded, options = yaml.safe_load(record.read_text()), options_as_typed()
     if not isinstance(recorded, list) or recorded[: len(options)] != options:

@@ -1,8 +1,10 @@
 """What SLURM says of a process: its folder, and whether the job was started before."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -20,13 +22,16 @@ from tests.toys import Compose
 
 
 @pytest.fixture
-def in_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def in_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """The environment of one task that srun has started."""
+    threads = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))  # so that the end of a test restores it
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
     for key, value in {"JOB_ID": "42", "STEP_ID": "0", "NTASKS": "1", "PROCID": "0"}.items():
         monkeypatch.setenv(f"SLURM_{key}", value)
-    return monkeypatch
+    yield monkeypatch
+    torch.set_num_threads(threads)
 
 
 def test_all_tasks_of_one_srun_have_one_folder_whatever_the_clock_says(
