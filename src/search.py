@@ -33,7 +33,8 @@ from src.configuration.check import find_family
 from src.configuration.container import plain
 from src.configuration.nested import nested
 from src.configuration.prepare import options_as_typed
-from src.errors import InputError
+from src.configuration.slurm import n_tasks
+from src.errors import InputError, StoppedError
 from src.files import locked
 from src.metrics.panel import METRICS
 from src.reports.searches import draw_search
@@ -55,6 +56,7 @@ class Plan:
     metric: str
     settings: dict[str, Any]  # the ``search`` group
     typed: list[str]  # the options of each trial that are not tried
+    filed: list[str]  # and those by which wandb finds it
     space: dict[str, BaseDistribution]
     folder: Path
 
@@ -87,9 +89,13 @@ def search(cfg: DictConfig) -> float:
     """
     plan = make_plan(cfg)
     study, winners = open_studies(plan)
-    work(study, lambda trial: try_options(plan, trial), n=cfg.search.n_trials)
-    enqueue_winners(plan, study, winners)
-    work(winners, lambda trial: judge_winner(plan, study, trial), n=None)
+    try:
+        work(study, lambda trial: try_options(plan, trial), n=cfg.search.n_trials)
+        enqueue_winners(plan, study, winners)
+        work(winners, lambda trial: judge_winner(plan, study, trial), n=None)
+    except KeyboardInterrupt:
+        log.info("\nstopped: type the same line again to go on")
+        raise StoppedError(130) from None
     return report(plan, study, winners)
 
 
@@ -105,14 +111,15 @@ def make_plan(cfg: DictConfig) -> Plan:
         for key, node in settings["space"].items()
     }
     lines = (line for line in options_as_typed() if not re.match(r"[+~]*(search|task)\b", line))
-    typed, logs = [*lines, "task=train", "search=null"], "wandb" in cfg.logger
+    typed = [*lines, "task=train", "search=null"]
     group = f"logger.wandb.group={quoted(settings['study'])}"
-    typed += [group, "logger.wandb.job_type=search"] if logs else []
+    filed = [group, "logger.wandb.job_type=search"] if "wandb" in cfg.logger else []
     folder = Path(settings["folder"]).absolute()
-    for point in corners(space):
-        with nested(folder, [*typed, *options(point)]):
+    points = [*map(options, corners(space)), *([f"seed={seed}"] for seed in settings["seeds"])]
+    for point in points:
+        with nested(folder, [*typed, *point]):
             pass
-    return Plan(cfg.optimized_metric, settings, typed, space, folder)
+    return Plan(cfg.optimized_metric, settings, typed, filed, space, folder)
 
 
 def require_searchable(cfg: DictConfig) -> None:
@@ -127,9 +134,10 @@ def require_searchable(cfg: DictConfig) -> None:
             "task=search goes by a metric that is measured: type optimized_metric=val/fid_cnn, and "
             "debug=true with task=train alone"
         )
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    if "TORCHELASTIC_RUN_ID" in os.environ or n_tasks() > 1:
         raise InputError(
-            "task=search starts the ranks of each trial itself: type python run.py, not torchrun"
+            "task=search starts the ranks of each trial itself: type python run.py, without "
+            "torchrun, or srun with one task"
         )
     require_metric(cfg, cfg.optimized_metric)
 
@@ -143,15 +151,18 @@ def require_metric(cfg: DictConfig, metric: str) -> None:
         evaluation = build_dataset(config["datamodule"]["dataset"]).evaluation
         measured = [f"val/{name}" for name in evaluation.measured]
     known = [*measured, *losses]
-    if metric not in known and (near := get_close_matches(metric, known, n=1, cutoff=0.8)):
-        raise InputError(f"optimized_metric={metric} is not logged: did you mean {near[0]}?")
+    if metric not in known and (near := likely(metric, known)):
+        raise InputError(
+            f"optimized_metric={metric} is not logged while training: did you mean {near}?"
+        )
     if (
         cfg.search.pruner is not None
         and metric.rpartition("/")[2] in find_family(config["model"]).loss_names
     ):
         raise InputError(
             f"optimized_metric={metric} is a loss, by which trials of different objectives do not "
-            f"compare: type optimized_metric={known[0]}, or search.pruner=null to prune none"
+            f"compare: type search.pruner=null to prune none"
+            + (f", or optimized_metric={measured[0]}" if measured else "")
         )
     is_known = (name := metric.rpartition("/")[2]) in METRICS
     wanted = (
@@ -159,6 +170,16 @@ def require_metric(cfg: DictConfig, metric: str) -> None:
     )
     if wanted and cfg.search.direction != wanted:
         raise InputError(f"{metric} is to {wanted}: type search.direction={wanted}")
+
+
+def likely(metric: str, known: Sequence[str]) -> str | None:
+    """The metric of ``known`` that is meant: of that name, or one that looks much like it."""
+    split, _, name = metric.rpartition("/")
+    same = [each for each in known if each.rpartition("/")[2] == name]
+    if split in ("", "test", "val") and same:
+        return same[0]
+    near = get_close_matches(metric, known, n=1, cutoff=0.5 if split == "val" else 0.8)
+    return near[0] if near else None
 
 
 def built(node: Mapping[str, Any], kind: type, *, at: str) -> Any:
@@ -213,9 +234,20 @@ def open_studies(plan: Plan) -> tuple[optuna.Study, optuna.Study]:
             )
             for name in (settings["study"], f"{settings['study']}: winners")
         )  # fmt: skip
+        require_own_folder(plan, study)
         require_same_experiment(plan, study)
         study.sampler = sampler(settings, n_begun=len(study.trials))
     return study, winners
+
+
+def require_own_folder(plan: Plan, study: optuna.Study) -> None:
+    """Refuse to begin a study in a folder that holds the trials of another."""
+    name = plan.settings["study"]
+    if not study.trials and any(plan.folder.glob(f"[0-9]*/{RECORD}")):
+        raise InputError(
+            f"{plan.folder} holds trials, and search.study={name} knows none: type "
+            "search.study=NAME for a new one, or the search.storage that they were begun with"
+        )
 
 
 def sampler(settings: Mapping[str, Any], *, n_begun: int) -> BaseSampler:
@@ -349,8 +381,8 @@ def finish(
         "trial": trial.number, "metric": plan.metric, "pruner": pruner,
     })  # fmt: skip
     arguments = [*plan.typed, *point, "test_after_training=false", "print_config=false"]
-    if any(line.startswith("logger.wandb.group=") for line in plan.typed):
-        arguments.append(f"logger.wandb.name={quoted(name)}")
+    if plan.filed:
+        arguments += [*plan.filed, f"logger.wandb.name={quoted(name)}"]
     # A new trial must not go on with what was left there by a study that is gone.
     is_begun = name.startswith("winners/") or first_number(trial) != trial.number
     if is_begun and (folder / RECORD).is_file():
@@ -403,10 +435,10 @@ def report(plan: Plan, study: optuna.Study, winners: optuna.Study) -> float:
             study, evaluator=PedAnovaImportanceEvaluator()
         )
         log.info("importance: " + ", ".join(f"{key} {share:.2f}" for key, share in shares.items()))
-    draw_search(plan.folder / "search.png", study.trials, metric=plan.metric, sign=plan.sign)
-    log.info(f"in {plan.folder}: search.png, and a run folder for each trial")
     line = shlex.join(["python", "run.py", *plan.typed, *options(best.params)])
     log.info(f"best, of trial {first_number(best):04d}: {line}")
+    draw_search(plan.folder / "search.png", study.trials, metric=plan.metric, sign=plan.sign)
+    log.info(f"in {plan.folder}: search.png, and a run folder for each trial")
     return mean(again.get(best.number, [score(best)]))
 
 

@@ -155,8 +155,9 @@ def fit_and_test(
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         if trainer.world_size > 1 and LOST.search(str(error)):
             raise InputError(
-                f"another process of this run has ended, or its host cannot be reached: start all "
-                f"again with {setting('resume', cfg.run_dir)}"
+                f"another process of this run has ended, or its host cannot be reached "
+                f"({str(error).strip().splitlines()[0]}): start all again with "
+                f"{setting('resume', cfg.run_dir)}"
             ) from ConnectionError(str(error))  # which is no mistake in the options
         if not is_of_lightning(error):
             raise

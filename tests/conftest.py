@@ -20,6 +20,7 @@ from src.datamodules.mnist import MNIST
 from src.datamodules.stacked_mnist import StackedMNIST
 from src.files import alone_in
 from src.images import Labelled
+from src.runs.folders import LAST
 from tests.toys import BARS, SMALL, TWO_RANKS, Compose, finish, start
 
 
@@ -85,7 +86,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     (home := shared / "pair").mkdir(exist_ok=True)
     run = home / "run"
     with alone_in(home, patience_s=600):
-        if not run.exists():
+        if not (run / LAST).is_file():
             finish(start([*SMALL, *TWO_RANKS, f"hydra.run.dir={run}"], home))
     return run
 

@@ -22,6 +22,7 @@ from src.callbacks.losses import DivergenceError
 from src.compare import experiment_of, read_curve
 from src.configuration.prepare import compose_in
 from src.errors import InputError
+from src.runs.folders import RECORD
 from src.runs.studies import hand_over, open_storage
 from src.search import search
 from tests.pages import ROOT
@@ -121,12 +122,41 @@ def test_wandb_shows_the_trials_of_a_study_as_a_group(
     assert [each.name for each in shown] == ["0000", "winners/0000-seed5"]
 
 
+def test_nothing_is_a_choice_too(found: Search, runs: Runs, tmp_path: Path) -> None:
+    average = "model.ema_halflife_images:{_target_:optuna.distributions.CategoricalDistribution,"
+    space = f"search.space={{{average}choices:[null,100]}}}}"
+    found("model=small_gan", space, "search.n_trials=4", "search.winners=0")
+    assert {cfg.model.ema_halflife_images for cfg in runs.begun} == {None, 100}
+    assert (tmp_path / "logs/searches/tiny/search.png").is_file()
+
+
+def test_a_folder_of_trials_that_the_study_does_not_know_is_refused(
+    found: Search, runs: Runs, tmp_path: Path
+) -> None:
+    record = tmp_path / "logs/searches/tiny/0000" / RECORD
+    record.parent.mkdir(parents=True)
+    record.touch()
+    with pytest.raises(InputError, match=r"search.study=tiny knows none: type search.study=NAME"):
+        found()
+    assert not runs.begun
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")
+def test_a_trial_may_be_stopped_as_often_as_you_like(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}")
+    study = optuna.create_study(storage=storage)
+    study.enqueue_trial({"lr": 0.5})
+    for _ in range(13):
+        hand_over(study, study.ask().number)
+    assert src.search.first_number(study.ask()) == 0
+
+
 def test_what_is_stopped_waits_in_its_folder_and_goes_on(
     found: Search, runs: Runs, tmp_path: Path
 ) -> None:
     runs.fate = {1: SystemExit(143), 2: KeyboardInterrupt()}
-    for stopped in (SystemExit, KeyboardInterrupt):
-        with pytest.raises(stopped):
+    for code in (143, 130):
+        with pytest.raises(SystemExit, match=f"{code}"):
             found("search.winners=0")
     found("search.winners=0")
     folders = [Path(cfg.run_dir).name for cfg in runs.begun]
@@ -235,6 +265,10 @@ def test_the_trial_of_a_dead_worker_is_taken_over(tmp_path: Path, kind: str) -> 
         (["search.storage=postgres"], ["search.storage", "journal"]),
         (["search.storage=sqlite:////no/where/study.db"], ["search.storage", "leave it out"]),
         (["optimized_metric=val/fid_cn"], ["val/fid_cn ", "val/fid_cnn"]),
+        (["optimized_metric=fid_cnn"], ["optimized_metric=fid_cnn is", "val/fid_cnn"]),
+        (["optimized_metric=test/fid_cnn"], ["test/fid_cnn is", "val/fid_cnn"]),
+        (["optimized_metric=val/fid"], ["val/fid is", "val/fid_cnn"]),
+        (["search.seeds=[1,-1]"], ["seed=-1"]),
         (["optimized_metric=null"], ["optimized_metric=val/fid_cnn"]),
         (["optimized_metric=val/g_loss"], ["val/g_loss", "search.pruner=null"]),
         (["optimized_metric=val/coverage"], ["search.direction=maximize"]),

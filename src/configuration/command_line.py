@@ -342,7 +342,9 @@ def errors_of_jobs(name: str, *, folder: Path, has_own_process: bool) -> Iterato
     except StoppedError as stop:
         if not has_own_process:
             raise
-        raise JobError(f"job {name}: a signal has stopped it: {command(resume=folder)}") from stop
+        is_run = (folder / RECORD).is_file()
+        go_on = command(resume=folder) if is_run else "type the same line again"
+        raise JobError(f"job {name}: a signal has stopped it: {go_on}") from stop
     except Exception as error:
         remove_unused(folder)
         if isinstance(error, MISTAKES):

@@ -18,6 +18,7 @@ from typing_extensions import override
 from src.configuration.command_line import JobError
 from src.errors import InputError
 from src.reports.terminal import command
+from src.runs.folders import RECORD
 
 ENDED = (
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
@@ -88,5 +89,6 @@ class QueuedJob(slurm.SlurmJob[Any]):
         run = self.paths.folder.parents[1] / str(number)
         return (
             f"job {number}: SLURM's job {self.job_id} has left no result ({self.state}): see "
-            f"{self.paths.stderr}, and go on with {command(resume=run)}"
+            f"{self.paths.stderr}"
+            + (f", and go on with {command(resume=run)}" if (run / RECORD).is_file() else "")
         )

@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from src.files import write_atomically
@@ -39,7 +40,7 @@ def draw_search(path: Path, trials: Sequence[FrozenTrial], *, metric: str, sign:
     label_values(axes[0], metric.removeprefix("val/"))
     axes[0].legend(fontsize=8)
     for panel, name in zip(axes[1:], names, strict=True):
-        scatter(panel, ended, [trial.params[name] for trial in ended])
+        scatter(panel, ended, places(ended, name))
         panel.set_xlabel(name)
         if getattr(done[0].distributions[name], "log", False):
             panel.set_xscale("log")
@@ -49,6 +50,13 @@ def draw_search(path: Path, trials: Sequence[FrozenTrial], *, metric: str, sign:
     content = io.BytesIO()
     figure.savefig(content, dpi=110)
     write_atomically(path, content.getvalue())
+
+
+def places(trials: Sequence[FrozenTrial], name: str) -> list[Any]:
+    """What was tried of an option, as a plot takes it: choices in words, for None may be one."""
+    tried = [trial.params[name] for trial in trials]
+    is_choice = isinstance(trials[0].distributions[name], CategoricalDistribution)
+    return [*map(str, tried)] if is_choice else tried
 
 
 def scatter(axes: Axes, trials: Sequence[FrozenTrial], places: Sequence[Any]) -> None:

@@ -37,6 +37,7 @@ def unwarned() -> Iterator[None]:
 
 with unwarned():
     again = RetryHeartbeatStaleTrialCallback(MOST_RETRIES, inherit_intermediate_values=True)
+    always_again = RetryHeartbeatStaleTrialCallback(None, inherit_intermediate_values=True)
 
 
 class BeatingJournal(JournalStorage, BaseHeartbeat):
@@ -116,7 +117,7 @@ def hand_over(study: optuna.Study, number: int) -> None:
     if study.trials[number].state == TrialState.RUNNING:
         study.tell(number, state=TrialState.FAIL)
     if study.trials[number].state == TrialState.FAIL:
-        again(study, study.trials[number])
+        always_again(study, study.trials[number])
 
 
 def take_over(study: optuna.Study) -> None:
