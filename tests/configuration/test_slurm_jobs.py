@@ -8,6 +8,7 @@ submitit = pytest.importorskip("submitit")
 
 from src.configuration import command_line, slurm_jobs  # noqa: E402
 from src.configuration.command_line import JobError  # noqa: E402
+from src.runs.folders import RECORD  # noqa: E402
 
 
 @pytest.fixture
@@ -48,8 +49,13 @@ def test_a_job_without_a_result_is_a_failure_that_says_how_to_go_on(
         job.paths.submitted_pickle
     )
     (lost,) = job.results()
-    with pytest.raises(JobError, match=r"job 1: .* no result \(OUT_OF_MEMORY\).*resume=.*sweep/1"):
+    with pytest.raises(JobError, match=r"job 1: .* no result \(OUT_OF_MEMORY\): see \S+_log.err$"):
         _ = lost.return_value
+    record = tmp_path / "sweep" / "1" / RECORD
+    record.parent.mkdir(parents=True)
+    record.touch()
+    with pytest.raises(JobError, match=r", and go on with python run.py resume=.*sweep/1$"):
+        _ = job.results()[0].return_value
 
 
 def test_a_machine_without_slurm_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
