@@ -113,8 +113,9 @@ def load(port: int, *, n: int, connections: int, seconds: float) -> tuple[float,
     return float(rate[1]), int(refused[1]) if refused else 0
 
 
-def throughput(services: dict[str, tuple[Sequence[str], str]], *, port: int, rounds: int,
-               seconds: float) -> dict[tuple[str, int], list[float]]:  # fmt: skip
+def throughput(
+    services: dict[str, tuple[Sequence[str], str]], *, port: int, rounds: int, seconds: float
+) -> dict[tuple[str, int], list[float]]:
     """Answers a second of each service and size of request, round after round."""
     rates: dict[tuple[str, int], list[float]] = {}
     for _ in range(rounds):
@@ -217,15 +218,8 @@ def invent_requests(st: str, port: int) -> int:
     that noise has a row for each image, or that labels and n together are not too many.
     """
     url = f"http://127.0.0.1:{port}/openapi.json"
-    command = [
-        st,
-        "run",
-        url,
-        "--checks=all",
-        "--exclude-checks=positive_data_acceptance",
-        "--max-examples=100",
-        "--seed=1",
-    ]
+    told = "--checks=all", "--exclude-checks=positive_data_acceptance", "--max-examples=100"
+    command = [st, "run", url, *told, "--seed=1"]
     with tempfile.TemporaryDirectory() as folder:  # for what it remembers
         return subprocess.run(command, cwd=folder, check=False).returncode
 

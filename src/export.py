@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
 from src.configuration.build import build_dataset, build_loggers
@@ -66,7 +67,7 @@ def export(cfg: DictConfig) -> Path:
     Raises:
         InputError: if what was exported makes other images than the model.
     """
-    trained = load_trained(cfg)
+    loggers, trained = build_loggers(cfg), load_trained(cfg)
     path, checkpoint, options, model = trained
     report = report_beside(path, checkpoint) if trained.is_as_trained else None
     dataset = build_dataset(data_group(cfg, model)["dataset"])
@@ -84,7 +85,7 @@ def export(cfg: DictConfig) -> Path:
     except BaseException:
         shutil.rmtree(folder)
         raise
-    log_as_artifact(cfg, done)
+    log_as_artifact(loggers, done)
     log.info(
         f"{path}\n{found.differing_ppm:.1f} in a million pixels are others than torch's, by "
         f"{found.largest} of 255\nin {done}: "
@@ -233,9 +234,9 @@ def add_page(
     (folder / PAGE).write_text(text)
 
 
-def log_as_artifact(cfg: DictConfig, folder: Path) -> None:
-    """Give the folder to wandb as well, if ``cfg.logger`` has it."""
-    for logger in build_loggers(cfg):
+def log_as_artifact(loggers: Sequence[Logger], folder: Path) -> None:
+    """Give the folder to wandb as well, if it is among the loggers."""
+    for logger in loggers:
         if isinstance(logger, SturdyWandbLogger):
             logger.log_folder(folder, Bundle(folder).facts)
             close_wandb()

@@ -145,29 +145,25 @@ def require_searchable(cfg: DictConfig) -> None:
 def require_metric(cfg: DictConfig, metric: str) -> None:
     """Refuse a metric that is mistyped, sought at its wrong end, or a loss that is to prune."""
     config = plain(cfg)
-    losses = [f"val/{name}" for name in find_family(config["model"]).loss_names]
+    losses = find_family(config["model"]).loss_names
     measured = []
     if "dataset" in config["datamodule"]:
         evaluation = build_dataset(config["datamodule"]["dataset"]).evaluation
         measured = [f"val/{name}" for name in evaluation.measured]
-    known = [*measured, *losses]
+    known = [*measured, *(f"val/{loss}" for loss in losses)]
     if metric not in known and (near := likely(metric, known)):
         raise InputError(
             f"optimized_metric={metric} is not logged while training: did you mean {near}?"
         )
-    if (
-        cfg.search.pruner is not None
-        and metric.rpartition("/")[2] in find_family(config["model"]).loss_names
-    ):
+    name = metric.rpartition("/")[2]
+    if name in losses and cfg.search.pruner is not None:
         raise InputError(
             f"optimized_metric={metric} is a loss, by which trials of different objectives do not "
-            f"compare: type search.pruner=null to prune none"
+            "compare: type search.pruner=null to prune none"
             + (f", or optimized_metric={measured[0]}" if measured else "")
         )
-    is_known = (name := metric.rpartition("/")[2]) in METRICS
-    wanted = (
-        {"lower": "minimize", "higher": "maximize"}.get(METRICS[name].better) if is_known else None
-    )
+    better = METRICS[name].better if name in METRICS else ""
+    wanted = {"lower": "minimize", "higher": "maximize"}.get(better)
     if wanted and cfg.search.direction != wanted:
         raise InputError(f"{metric} is to {wanted}: type search.direction={wanted}")
 

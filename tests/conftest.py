@@ -49,13 +49,18 @@ def typed(tmp_path: Path) -> Compose:
 
 
 @pytest.fixture(scope="session")
-def judged_data(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder of all workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def judged_data(shared: Path) -> Path:
     """A ``data_dir`` with judges of the synthetic bars, quickly trained; treat it as read-only.
 
     One worker of pytest-xdist trains them, and the others wait.
     """
-    base = tmp_path_factory.getbasetemp()
-    shared = base if worker_id == "master" else base.parent
     folder = shared / "judged"
     with alone_in(shared, patience_s=600):
         if not folder.exists():
@@ -64,12 +69,10 @@ def judged_data(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pat
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def exported(shared: Path) -> Path:
     """The export of the project's own weights, by one worker for all; treat it as read-only."""
     from src.export import export  # which takes seconds
 
-    base = tmp_path_factory.getbasetemp()
-    shared = base if worker_id == "master" else base.parent
     (home := shared / "exports").mkdir(exist_ok=True)
     with alone_in(home, patience_s=600):
         if not (found := [*home.glob("run/mnist-*")]):
@@ -79,10 +82,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pair(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def pair(shared: Path) -> Path:
     """A run of two processes on this machine, by one worker for all; treat it as read-only."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base if worker_id == "master" else base.parent
     (home := shared / "pair").mkdir(exist_ok=True)
     run = home / "run"
     with alone_in(home, patience_s=600):

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from src import export as export_module
+from src.configuration.build import build_loggers
 from src.errors import InputError
 from src.export import export, report_beside
 from src.generate import generate, load_model, sample
@@ -180,9 +181,10 @@ def test_wandb_is_given_the_folder(
 ) -> None:
     given = []
     monkeypatch.setattr(SturdyWandbLogger, "log_folder", lambda _, *what: given.append(what))
-    export_module.log_as_artifact(typed("task=export", "logger=csv"), exported)
+    loggers = [build_loggers(typed("task=export", f"logger={name}")) for name in ("csv", "wandb")]
+    export_module.log_as_artifact(loggers[0], exported)
     assert not given
-    export_module.log_as_artifact(typed("task=export", "logger=wandb"), exported)
+    export_module.log_as_artifact(loggers[1], exported)
     [(folder, metadata)] = given
     assert folder == exported
     assert metadata["data"] == "mnist"
