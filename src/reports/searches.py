@@ -1,10 +1,11 @@
-"""The picture of a search."""
+"""The picture and the table of a search."""
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -12,10 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
+from rich.table import Table
 
 from src.files import write_atomically
 from src.reports.figures import label_values
 
+SHOWN = 20  # rows of the table
 LOOKS: dict[TrialState, dict[str, Any]] = {
     TrialState.COMPLETE: {"marker": "o", "color": "C0", "label": "trained to the end"},
     TrialState.PRUNED: {"marker": "x", "color": "gray", "label": "stopped early"},
@@ -63,3 +66,29 @@ def scatter(axes: Axes, trials: Sequence[FrozenTrial], places: Sequence[Any]) ->
     for state, look in LOOKS.items():
         mine = [i for i, trial in enumerate(trials) if trial.state == state]
         axes.scatter([places[i] for i in mine], [float(trials[i].value or 0) for i in mine], **look)
+
+
+def search_table(
+    order: Mapping[str, FrozenTrial], again: Mapping[int, Sequence[float]], *, metric: str
+) -> Table:
+    """A row for each of the best trials, with what its options scored with other seeds.
+
+    Args:
+        order: the trials by their names, the best first.
+        again: the scores with other seeds, by the number of the trial.
+        metric: the name of what is scored.
+    """
+    sheet = Table()
+    for heading in ("trial", metric, "with other seeds", *next(iter(order.values())).params):
+        sheet.add_column(heading, justify="right")
+    for name, trial in [*order.items()][:SHOWN]:
+        scores = again.get(trial.number, ())
+        has_spread = len(scores) > 1 and all(map(math.isfinite, scores))
+        spread = f" ± {stdev(scores):.3g}" if has_spread else ""
+        anew = f"{mean(scores):.4g}{spread}" if scores else ""
+        point = (
+            f"{each:.4g}" if isinstance(each, float) else str(each)
+            for each in trial.params.values()
+        )
+        sheet.add_row(name, f"{trial.value:.4g}", anew, *point)
+    return sheet
