@@ -5,7 +5,7 @@ import math
 from collections import abc
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pkgutil import resolve_name
-from types import NoneType, UnionType
+from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytorch_lightning as pl
@@ -256,11 +256,18 @@ def locate(name: Any, *, path: str) -> Callable[..., Any]:
 def accepted(target: Callable[..., Any]) -> Hints:
     """The names and type hints of the parameters of a function or class."""
     function = target.__init__ if inspect.isclass(target) else target
+    return {name: hint(function, name) for name in inspect.signature(target).parameters}
+
+
+def hint(function: Callable[..., Any], name: str) -> Any:
+    """The type of a parameter; any, where it says none, or one imported for checkers alone."""
+    written = getattr(function, "__annotations__", {})
+    space = getattr(inspect.unwrap(function), "__globals__", {})
     try:
-        hints = get_type_hints(function, localns=vars(abc))  # some import these for checkers alone
-    except NameError:
-        hints = {}
-    return {name: hints.get(name, Any) for name in inspect.signature(target).parameters}
+        alone = SimpleNamespace(__annotations__={name: written[name]})
+        return get_type_hints(alone, space, vars(abc))[name]  # which many import for checkers alone
+    except (KeyError, NameError):
+        return Any
 
 
 def required(target: Callable[..., Any]) -> list[str]:

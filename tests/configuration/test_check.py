@@ -1,6 +1,6 @@
 """Every shipped configuration is accepted; every kind of mistake is named, with what to type."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from itertools import zip_longest
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 from hydra import compose, initialize_config_dir
 
-from src.configuration.check import check, check_saved_model, describe, fits
+from src.configuration.check import accepted, check, check_saved_model, describe, fits
 from src.configuration.container import plain
 from src.configuration.guesses import CONFIGS
 from src.configuration.prepare import take_shape_of_data
@@ -391,3 +391,10 @@ def test_schedules_that_are_no_group_are_refused(typed: Compose, value: Any) -> 
     config = plain(typed())
     with pytest.raises(InputError, match=r"model.schedules=.* is not allowed: type model/sch"):
         check(config | {"model": config["model"] | {"schedules": value}})
+
+
+def test_a_type_imported_for_checkers_alone_hides_no_other() -> None:
+    def of_a_user(weight: Any, images: Any, steps: Any) -> None: ...
+
+    of_a_user.__annotations__ = {"weight": "float", "images": "Tensor", "steps": "Sequence[int]"}
+    assert accepted(of_a_user) == {"weight": float, "images": Any, "steps": Sequence[int]}
