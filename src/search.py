@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from src.callbacks.losses import DivergenceError
-from src.callbacks.pruning import PRUNED
+from src.callbacks.pruning import AS_IT_IS, PRUNED
 from src.compare import without_places
 from src.configuration.container import plain
 from src.configuration.nested import nested
@@ -33,6 +33,7 @@ from src.runs.studies import STORAGE, address, first_number, hand_over, open_sto
 from src.train import train
 
 log = logging.getLogger(__name__)
+SHOWN = 20  # rows of the table
 # Of several workers each sees what the others try.
 TPE = {"_target_": "optuna.samplers.TPESampler", "constant_liar": True}
 
@@ -80,6 +81,8 @@ def open_studies(plan: Plan) -> tuple[optuna.Study, optuna.Study]:
         require_own_folder(plan, study)
         require_same_experiment(plan, study)
         study.sampler = sampler(settings, n_begun=len(study.trials))
+        if plan.own and not any(map(is_own, study.trials)):
+            study.enqueue_trial(plan.own, user_attrs={AS_IT_IS: True})
     return study, winners
 
 
@@ -188,6 +191,10 @@ def name_of(trial: Trial | FrozenTrial) -> str:
     return f"{first_number(trial):04d}"
 
 
+def is_own(trial: Trial | FrozenTrial) -> bool:
+    return AS_IT_IS in trial.user_attrs
+
+
 def suggest(trial: Trial, key: str, each: Any) -> Any:
     """What Optuna has chosen of a distribution."""
     if isinstance(each, CategoricalDistribution):
@@ -197,10 +204,11 @@ def suggest(trial: Trial, key: str, each: Any) -> Any:
 
 
 def enqueue_winners(plan: Plan, study: optuna.Study, winners: optuna.Study) -> None:
-    """Queue the best trials with each seed, where no other worker has done so."""
+    """Queue the best trials, and the experiment as it is, with each seed, unless that is done."""
+    ranked, n = plan.ranked(study), plan.settings["winners"]
     with locked(plan.folder / "lock"):
         known = [each.user_attrs for each in winners.trials if each.state != TrialState.FAIL]
-        for trial in plan.ranked(study)[: plan.settings["winners"]]:
+        for trial in [*ranked[:n], *filter(is_own, ranked[n:])] if n else []:
             for seed in plan.settings["seeds"]:
                 pair = {"trial": trial.number, "seed": seed}
                 if pair not in known:
@@ -268,15 +276,20 @@ def report(plan: Plan, study: optuna.Study, winners: optuna.Study) -> float:
         again.setdefault(trial.params["trial"], []).append(score(trial))
     judged = [trial for trial in order if trial.number in again] or order
     best = min(judged, key=lambda each: plan.sign * mean(again.get(each.number, [score(each)])))
-    named = {name_of(trial): trial for trial in order}
-    show(search_table(named, again, metric=plan.metric))
+    shown = [*order[:SHOWN], *filter(is_own, order[SHOWN:])]
+    show(search_table({title(each): each for each in shown}, again, metric=plan.metric))
     if len(order) > 2:
         shares = optuna.importance.get_param_importances(
             study, evaluator=PedAnovaImportanceEvaluator()
         )
         log.info("importance: " + ", ".join(f"{key} {share:.2f}" for key, share in shares.items()))
     line = shlex.join(["python", "run.py", *plan.typed, *options(best.params)])
-    log.info(f"best, of trial {name_of(best)}: {line}")
-    draw_search(plan.folder / "search.png", study.trials, metric=plan.metric, sign=plan.sign)
+    log.info(f"best, of trial {title(best)}: {line}")
+    own = {title(each): score(each) for each in order if is_own(each)}
+    draw_search(plan.folder / "search.png", study.trials, own, metric=plan.metric, sign=plan.sign)
     log.info(f"in {plan.folder}: search.png, and a run folder for each trial")
     return mean(again.get(best.number, [score(best)]))
+
+
+def title(trial: FrozenTrial) -> str:
+    return f"{name_of(trial)}, {AS_IT_IS}" if is_own(trial) else name_of(trial)

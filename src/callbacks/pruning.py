@@ -11,6 +11,7 @@ from typing_extensions import override
 from src.runs.studies import of_this_search
 
 log = logging.getLogger(__name__)
+AS_IT_IS = "as it is"  # marks the trial that changes nothing, which the others are held against
 PRUNED = "pruned"  # the epoch after which a trial was stopped, among its attributes
 
 
@@ -50,4 +51,4 @@ class Pruning(Callback):
         # A trial that was handed over may repeat an epoch.
         if epoch not in self.trial.study.trials[self.number].intermediate_values:
             self.trial.report(value, step=epoch)
-        return self.trial.should_prune()
+        return self.trial.should_prune() and AS_IT_IS not in self.trial.user_attrs

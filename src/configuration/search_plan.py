@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
@@ -35,6 +36,7 @@ class Plan:
     typed: list[str]  # the options of each trial that are not tried
     filed: list[str]  # and those by which wandb finds it
     space: dict[str, BaseDistribution]
+    own: dict[str, Any]  # the point where the experiment is as it is; empty if that lies outside
     folder: Path
 
     @property
@@ -76,7 +78,23 @@ def make_plan(cfg: DictConfig) -> Plan:
     for point in points:
         with nested(folder, [*typed, *point]):
             pass
-    return Plan(cfg.optimized_metric, settings, typed, filed, space, folder)
+    own = own_point(cfg, space)
+    return Plan(cfg.optimized_metric, settings, typed, filed, space, own, folder)
+
+
+def own_point(cfg: DictConfig, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """What the experiment has for each option that is tried; empty if that is not in ``space``."""
+    chosen = HydraConfig.get().runtime.choices
+    point = {key: chosen[key] if key in chosen else OmegaConf.select(cfg, key) for key in space}
+    return point if all(holds(each, point[key]) for key, each in space.items()) else {}
+
+
+def holds(each: BaseDistribution, value: Any) -> bool:
+    """Whether a distribution may draw this value."""
+    try:
+        return each._contains(each.to_internal_repr(value))
+    except ValueError:
+        return False
 
 
 def require_searchable(cfg: DictConfig) -> None:

@@ -18,17 +18,26 @@ from rich.table import Table
 from src.files import write_atomically
 from src.reports.figures import label_values
 
-SHOWN = 20  # rows of the table
 LOOKS: dict[TrialState, dict[str, Any]] = {
     TrialState.COMPLETE: {"marker": "o", "color": "C0", "label": "trained to the end"},
     TrialState.PRUNED: {"marker": "x", "color": "gray", "label": "stopped early"},
 }
 
 
-def draw_search(path: Path, trials: Sequence[FrozenTrial], *, metric: str, sign: int) -> None:
+def draw_search(
+    path: Path,
+    trials: Sequence[FrozenTrial],
+    levels: Mapping[str, float],
+    *,
+    metric: str,
+    sign: int,
+) -> None:
     """Draw the values of trials in their order, with the best so far, and over each option.
 
-    ``sign`` is 1 where a lower value is better, and else -1.
+    Args:
+        levels: values to draw a line at, by what to call them.
+        metric: the name of the values.
+        sign: 1 where a lower value is better, and else -1.
     """
     ended = [t for t in trials if t.value is not None and math.isfinite(t.value)]
     done = [trial for trial in ended if trial.state == TrialState.COMPLETE]
@@ -39,6 +48,9 @@ def draw_search(path: Path, trials: Sequence[FrozenTrial], *, metric: str, sign:
     best = accumulate((sign * (trial.value or 0) for trial in done), min)
     numbers = [trial.number for trial in done]
     axes[0].step(numbers, [sign * value for value in best], where="post", color="C1", label="best")
+    for name, level in levels.items():
+        for panel in axes:
+            panel.axhline(level, color="gray", linestyle=":", linewidth=1, label=name)
     axes[0].set_xlabel("trial")
     label_values(axes[0], metric.removeprefix("val/"))
     axes[0].legend(fontsize=8)
@@ -71,7 +83,7 @@ def scatter(axes: Axes, trials: Sequence[FrozenTrial], places: Sequence[Any]) ->
 def search_table(
     order: Mapping[str, FrozenTrial], again: Mapping[int, Sequence[float]], *, metric: str
 ) -> Table:
-    """A row for each of the best trials, with what its options scored with other seeds.
+    """A row for each trial, with what its options scored with other seeds.
 
     Args:
         order: the trials by their names, the best first.
@@ -81,7 +93,7 @@ def search_table(
     sheet = Table()
     for heading in ("trial", metric, "with other seeds", *next(iter(order.values())).params):
         sheet.add_column(heading, justify="right")
-    for name, trial in [*order.items()][:SHOWN]:
+    for name, trial in order.items():
         scores = again.get(trial.number, ())
         has_spread = len(scores) > 1 and all(map(math.isfinite, scores))
         spread = f" ± {stdev(scores):.3g}" if has_spread else ""
