@@ -12,6 +12,7 @@ from tests.slurm import daemon, wait_for
 from tests.toys import RUN, start
 
 ADDRESSES = "10.99.0.1", "10.99.0.2"
+TORCHRUN = [RUN[0], "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,16 @@ class Host:
         return start(options, folder, ["setpriv", "--pdeathsig", "KILL", *line])
 
     def torchrun(self, options: list[str], folder: Path) -> subprocess.Popen[str]:
-        line = [
-            RUN[0], "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={self.rank}",
-            "--nproc-per-node=1", f"--master-addr={ADDRESSES[0]}", "--master-port=29400", RUN[1],
-        ]  # fmt: skip
-        return self.start(line, options, folder)
+        """Each host is told its rank."""
+        ranks = [f"--node-rank={self.rank}", f"--master-addr={ADDRESSES[0]}", "--master-port=29400"]
+        return self.start([*TORCHRUN, *ranks, RUN[1]], options, folder)
+
+    def c10d(self, options: list[str], folder: Path) -> subprocess.Popen[str]:
+        """The hosts agree on their ranks when they meet at the first one, by address."""
+        where = [f"--rdzv-endpoint={ADDRESSES[0]}:29400", f"--local-addr={ADDRESSES[self.rank]}"]
+        known = f"--rdzv-conf=is_host={self.rank == 0}"  # or each has to know its own name
+        meet = ["--rdzv-backend=c10d", "--rdzv-id=run1", *where, known]
+        return self.start([*TORCHRUN, *meet, RUN[1]], options, folder)
 
 
 def are_there() -> bool:

@@ -1,4 +1,4 @@
-"""One run over two hosts by torchrun: equal to one host's, also after one of them has died.
+"""One run over two hosts by torchrun, told their ranks or by c10d: it equals one host's run.
 
 Skipped without the rights to make hosts: root, and iproute2.
 """
@@ -57,7 +57,7 @@ def test_a_host_that_dies_ends_the_other_with_what_to_type(
     assert time.monotonic() - died < BOUND_S
     assert "another process of this run has ended, or its host cannot be reached" in said
     assert f"start all again with resume={run}" in said
-    for process in [host.torchrun([f"resume={run}", f"+{pause[0]}"], tmp_path) for host in hosts]:
+    for process in [host.c10d([f"resume={run}", f"+{pause[0]}"], tmp_path) for host in hosts]:
         finish(process)
     assert_same_bits(pair, run, n_steps=16)
 
