@@ -1,10 +1,10 @@
 """Say whether an early epoch tells the last, and what stopping trials early would have saved.
 
-Goes by a search whose trials have all trained to their end:
+Goes by a search whose trials, or N first ones, have all trained to their end:
 
 python run.py -m experiment=train_mnist_gan hparams_search=mnist_tpe search.study=unpruned \
     search.pruner=null search.worker=0,1 hydra/launcher=parallel
-python benchmarks/pruning.py logs/searches/unpruned
+python benchmarks/pruning.py logs/searches/unpruned [N]
 """
 
 import sys
@@ -29,7 +29,8 @@ def main() -> None:
     folder = Path(sys.argv[1]).absolute()
     study = optuna.load_study(study_name=folder.name, storage=open_storage(address(None, folder)))
     sign = 1 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1
-    done = study.get_trials(states=(TrialState.COMPLETE,))
+    first = study.trials[: int(sys.argv[2])] if len(sys.argv) > 2 else study.trials
+    done = [trial for trial in first if trial.state == TrialState.COMPLETE]
     curves = [{e: sign * v for e, v in each.intermediate_values.items()} for each in done]
     last = max(map(max, curves))
     whole = [each for each in curves if last in each]
@@ -37,9 +38,9 @@ def main() -> None:
     for epoch in range(1, last):
         agreement = rank_correlation([c[epoch] for c in whole], [c[last] for c in whole])
         print(f"rank after epoch {epoch}, against the last: Spearman's {agreement:.2f}")
-    for first in range(1, last):
-        pruner = SuccessiveHalvingPruner(min_resource=first, reduction_factor=2)
-        print(f"min_resource={first}: {saved(whole, pruner)}")
+    for least in range(1, last):
+        pruner = SuccessiveHalvingPruner(min_resource=least, reduction_factor=2)
+        print(f"min_resource={least}: {saved(whole, pruner)}")
 
 
 def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
