@@ -81,13 +81,15 @@ def states(folder: Path) -> Counter[str]:
 def test_each_trial_runs_once_and_the_same_line_again_runs_none(
     found: Search, runs: Runs, tmp_path: Path, capsys: Any
 ) -> None:
-    value = found("search.n_trials=3")
+    three = "search.n_trials=3", "search.sampler.seed=1"  # which finds what beats the experiment
+    value = found(*three)
     lowest = min(trials(tmp_path), key=lambda trial: trial.value)
     assert value == pytest.approx(10 * lowest.params["model.lr"])
     tried, judged = runs.begun[:3], runs.begun[3:]
     own = tried[0].model.lr
     assert own == compose_in(tmp_path).model.lr
     rivals = dict.fromkeys([lowest.params["model.lr"], own])
+    assert len(rivals) == 2
     assert {cfg.run_dir for cfg in tried} == {
         str(tmp_path / "logs/searches/tiny" / name) for name in ("0000", "0001", "0002")
     }
@@ -97,10 +99,10 @@ def test_each_trial_runs_once_and_the_same_line_again_runs_none(
     assert {cfg.test_after_training for cfg in runs.begun} == {False}
     assert f"{lowest.number:04d}" in capsys.readouterr().out
     assert (tmp_path / "logs/searches/tiny/search.png").is_file()
-    assert found("search.n_trials=3", "search.seeds=[1,2,3]") == value
+    assert found(*three, "search.seeds=[1,2,3]") == value
     assert [cfg.seed for cfg in runs.begun[3 + len(judged) :]] == [3] * len(rivals)
     n = len(runs.begun)
-    assert found("search.n_trials=3") == value
+    assert found(*three) == value
     assert len(runs.begun) == n
 
 
@@ -133,6 +135,13 @@ def test_nothing_is_a_choice_too(found: Search, runs: Runs, tmp_path: Path) -> N
     found("model=small_gan", space, "search.n_trials=4", "search.winners=0")
     assert {cfg.model.ema_halflife_images for cfg in runs.begun} == {None, 100}
     assert (tmp_path / "logs/searches/tiny/search.png").is_file()
+
+
+def test_an_experiment_outside_its_space_is_not_tried(found: Search, runs: Runs) -> None:
+    lower = LR.replace("high:0.01", "high:0.002")
+    found("~search.space", f"search.space={{{lower}}}", "search.winners=1", "search.seeds=[1]")
+    assert len(runs.begun) == 2 + 1
+    assert all(0.001 <= cfg.model.lr <= 0.002 for cfg in runs.begun)
 
 
 def test_a_folder_of_trials_that_the_study_does_not_know_is_refused(
@@ -308,7 +317,11 @@ def test_trials_that_are_worse_than_their_like_end_early(
         assert len(curve) == (1 if trial.state == TrialState.PRUNED else 2)
         assert trial.value == pytest.approx(curve[-1]["fid_cnn"])
         assert "test/" not in (run / "metrics.csv").read_text()
-    for winner in (home / "winners").iterdir():
+    done = [trial for trial in trials(tmp_path) if trial.state == TrialState.COMPLETE]
+    best = min(done, key=lambda trial: trial.value)
+    judged = [*(home / "winners").iterdir()]
+    assert {each.name for each in judged} == {f"{n:04d}-seed1" for n in (0, best.number)}
+    for winner in judged:
         tried = home / winner.name.partition("-")[0]
         assert experiment_of(winner) == experiment_of(tried)  # so that task=compare sees two seeds
     src.search.train(compose_in(tried, f"resume={tried}", "trainer.max_epochs=3"))

@@ -9,7 +9,7 @@ import torch
 from optuna.pruners import BasePruner, ThresholdPruner
 from optuna.trial import TrialState
 
-from src.callbacks.pruning import PRUNED, Pruning
+from src.callbacks.pruning import AS_IT_IS, PRUNED, Pruning
 from src.runs.studies import STORAGE, address, open_storage
 
 METRIC = "val/fid_cnn"
@@ -66,6 +66,13 @@ def test_both_ranks_stop_and_the_study_hears_once(study: optuna.Study) -> None:
     (trial,) = study.trials
     assert trial.intermediate_values == {1: 4.0, 3: 6.0}
     assert trial.user_attrs == {PRUNED: 3}
+
+
+def test_the_experiment_as_it_is_trains_to_its_end(study: optuna.Study) -> None:
+    pairs = ranks(ThresholdPruner(upper=5.0))
+    pairs[0][1].trial.set_user_attr(AS_IT_IS, True)
+    assert train_epoch(pairs, 1, 6.0) == [False, False]
+    assert study.trials[0].intermediate_values == {1: 6.0}
 
 
 @pytest.mark.parametrize("pruner", [None, ThresholdPruner(upper=5.0)])
