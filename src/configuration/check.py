@@ -265,7 +265,7 @@ def hint(function: Callable[..., Any], name: str) -> Any:
     space = getattr(inspect.unwrap(function), "__globals__", {})
     try:
         alone = SimpleNamespace(__annotations__={name: written[name]})
-        return get_type_hints(alone, space, vars(abc))[name]  # which many import for checkers alone
+        return get_type_hints(alone, space, vars(abc))[name]  # those of abc are known even so
     except (KeyError, NameError):
         return Any
 
