@@ -26,6 +26,8 @@ RUN = [
     *SMALL, "+callbacks.pause._target_=tests.pause.Pause", "callbacks.pause.folder=${run_dir}",
     "callbacks.pause.end=20",
 ]  # fmt: skip
+# By MASTER_ADDR=127.0.0.1, for nodes of one machine have no names.
+TWO_NODES = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2"]
 SLURM = ["hydra/launcher=slurm", "hydra.launcher.partition=low", "hydra.launcher.cpus_per_task=1"]
 
 
@@ -68,13 +70,22 @@ def test_a_job_that_is_queued_again_ends_with_the_bits_of_its_twin(sweep: Path) 
     assert_same_bits(sweep / "0", sweep / "1", n_steps=32)
 
 
+def test_a_launched_job_of_two_nodes_ends_with_the_bits_of_one(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    finish(start(["-m", *SMALL, *TWO_NODES, *SLURM], tmp_path))
+    (sweep,) = (tmp_path / "logs" / "multiruns").iterdir()
+    assert expanded([str(sweep)]) == [str(sweep / "0")]
+    assert_same_bits(pair, sweep / "0", n_steps=16)
+
+
 def test_two_nodes_agree_when_they_save_and_end_with_the_bits_of_one(
     pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")  # nodes of one machine have no names
-    nodes = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2"]
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     pauses = ["callbacks.pause.at=4", "callbacks.pause.end=10"]
-    job = submit([*RUN, *nodes, *pauses], tmp_path, "--nodes=2")
+    job = submit([*RUN, *TWO_NODES, *pauses], tmp_path, "--nodes=2")
     run = tmp_path / "logs" / "runs" / "slurm" / job
     wait_for((run / "paused").exists)
     asked("scancel", "--signal=USR1", job)
