@@ -20,7 +20,8 @@ def use_threads(cfg: DictConfig) -> None:
         cfg.threads = own_choice(cfg)
     if cfg.threads != torch.get_num_threads():
         torch.set_num_threads(cfg.threads)
-    # Momenta of gradients that stay 0 shrink to numbers with which processors are slow.
+    # Momenta of gradients that stay 0 shrink to numbers with which processors are slow. Threads
+    # that torch starts later do alike.
     torch.set_flush_denormal(True)
     if processes_here(cfg) > 1:
         os.environ["OMP_NUM_THREADS"] = str(cfg.threads)  # else Lightning takes its own number

@@ -35,6 +35,14 @@ def test_without_a_number_torch_s_own_is_kept_and_written_down(typed: Compose) -
     assert "OMP_NUM_THREADS" not in os.environ
 
 
+def test_numbers_that_make_processors_slow_are_taken_for_zero(typed: Compose) -> None:
+    torch.set_flush_denormal(False)
+    tiny = torch.full((64,), 1e-37)
+    assert (tiny * 1e-3).max() > 0
+    typed()
+    assert (tiny * 1e-3).max() == 0
+
+
 DDP = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 
 

@@ -46,6 +46,15 @@ def test_class_time_and_both_ends_of_the_image_reach_every_pixel() -> None:
     assert gradient[:, :, -1, -1].abs().max() > 0
 
 
+@pytest.mark.parametrize(("activation", "is_dead"), [("relu", True), ("silu", False)])
+def test_only_relus_die(activation: str, is_dead: bool) -> None:
+    """What is told is far below 0 for everything, as steps that are too long make it."""
+    unet = trained_a_little(network(activation=activation))
+    unet.tell[2].bias.data.fill_(-6)
+    unet(*inputs()).square().sum().backward()
+    assert (unet.tell[0].weight.grad.abs().max() == 0) == is_dead
+
+
 def test_images_of_a_batch_do_not_see_each_other() -> None:
     unet = trained_a_little(network())
     images, times, labels = inputs()
