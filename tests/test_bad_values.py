@@ -23,7 +23,7 @@ VALUES = [
     "null", "true", "abc", "''", "'a b/(c)=d'", "${nothing}", "${debug}",
     "[]", "[1,2,3]", "[null]", "[abc,0.5]", "{}", "{a:1}",
 ]  # fmt: skip
-PER_KEY = 2  # of them, drawn anew in every run of the tests
+PER_KEY = 4  # of them, drawn anew in every run of the tests
 TINY = [
     "datamodule.train_val_test_split=[50,10,20]", "datamodule.batch_size=5", "logger=csv",
     "trainer.max_epochs=1", "trainer.limit_train_batches=2", "ignore_warnings=true",
@@ -86,5 +86,5 @@ def test_a_bad_value_trains_or_is_refused_in_a_sentence(
                 said = refusal(cfg, key, value)
             trained, refused = trained + (not said), refused + bool(said)
     assert trained + refused == PER_KEY * len(composed)
-    assert trained > len(composed) // 20
+    assert trained > len(composed) // 10
     assert refused > trained
