@@ -14,15 +14,15 @@ from src.configuration.devices import n_processes
 def use_threads(cfg: DictConfig) -> None:
     """Have this process and those it starts use ``cfg.threads``; null becomes torch's own choice.
 
-    The bits of a training depend on the number, so that it is written down with the run.
+    The bits of a training depend on the number, so that it is written down with the run. Numbers
+    below normal ones are taken for zero, as also by threads that torch starts later: momenta of
+    gradients that stay 0 shrink to them, and processors are slow with them.
     """
+    torch.set_flush_denormal(True)
     if cfg.threads is None:
         cfg.threads = own_choice(cfg)
     if cfg.threads != torch.get_num_threads():
         torch.set_num_threads(cfg.threads)
-    # Momenta of gradients that stay 0 shrink to numbers with which processors are slow. Threads
-    # that torch starts later do alike.
-    torch.set_flush_denormal(True)
     if processes_here(cfg) > 1:
         os.environ["OMP_NUM_THREADS"] = str(cfg.threads)  # else Lightning takes its own number
 
