@@ -305,6 +305,8 @@ def measure(experiment: str, options: argparse.Namespace, overrides: Sequence[st
             Path(folder), f"experiment={experiment}", "logger=csv", "callbacks=none",
             "ignore_warnings=true", f"data_dir={Path.cwd() / 'data'}", *overrides,
         )  # fmt: skip
+        if "discriminator" not in cfg.model:
+            raise SystemExit(f"{experiment} is no GAN, and this compares loops that train GANs")
         period = cfg.model.discriminator_steps
         steps = math.ceil(options.steps / period) * period  # as many of the generator's in each arm
         print(f"\n{experiment}, {steps} batches of {cfg.datamodule.batch_size}")
