@@ -195,7 +195,12 @@ def trained_model(cfg: DictConfig, saved: dict[str, Any], *, path: Path) -> dict
         if changed := [each for each in changeable if f"{rest}.".startswith(f"{each}.")]:
             take(changed[0], model, source=composed)
         elif name and typed.get(name) != fixed.get(name):
-            choices = "".join(f", or type model.{each}=VALUE" for each in changeable)
+            choices = "".join(
+                f", or type model/{each}=NAME"
+                if isinstance(saved.get(each), dict)
+                else f", or type model.{each}=VALUE"
+                for each in changeable
+            )
             raise InputError(f"{option} changes nothing in a trained model: leave it out{choices}")
     check_model(model)
     return model

@@ -57,8 +57,8 @@ class UNet(nn.Module):
     Class ``n_classes`` stands for any of them, where there are several.
     ``widths`` are the channels at side S/2, S/4 and so on, each with ``blocks`` residual blocks on
     the way down and, but for the last, as many on the way up, where they see both ways. Times are
-    from 0 to 1. With ``activation="relu"``, as in runs that do not name theirs, most units of the
-    layers that read time and class soon answer 0 to everything.
+    from 0 to 1. With ``activation="relu"``, as in runs that do not name theirs, about half of the
+    units that read time and class soon answer 0 to everything.
 
     Raises:
         InputError: if the sides cannot be halved so often, or ``widths`` and ``blocks`` differ.
@@ -135,6 +135,7 @@ def require_halves(img_size: int, widths: Sequence[int], blocks: Sequence[int]) 
     if not widths or len(widths) != len(blocks) or min(*widths, *blocks) < 1:
         raise InputError(
             f"widths={list(widths)} and blocks={list(blocks)} are not two lists of one length and "
-            "of positive numbers: type widths=[32,64] and blocks=[1,2]"
+            "of positive numbers: type 'model.network.widths=[32,64]' "
+            "'model.network.blocks=[1,2]'"
         )
     coarsest_side(img_size, widths)

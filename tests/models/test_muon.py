@@ -56,6 +56,19 @@ def test_the_first_step_of_a_kernel_is_its_orthogonal_gradient() -> None:
     torch.testing.assert_close(network[0].weight.detach(), before - 0.1 * step)
 
 
+def test_the_second_step_of_a_kernel_looks_ahead_along_its_momentum() -> None:
+    """Nesterov's: of gradients a and b, the step follows b + 0.95 (0.95 a + b)."""
+    torch.manual_seed(0)
+    a, b = torch.randn(2, 4, 9, 1, 1)
+    kernel = torch.nn.Parameter(torch.zeros_like(a))
+    optimizer = Muon([kernel], lr=0.01, betas=BETAS, kernel_lr=0.1)
+    for kernel.grad in (a, b):
+        before = kernel.detach().clone()
+        optimizer.step()
+    expected = orthogonal((b + 0.95 * (0.95 * a + b)).flatten(1)).view_as(a)
+    torch.testing.assert_close((before - kernel.detach()) / 0.1, expected, atol=1e-5, rtol=0)
+
+
 def test_steps_of_more_rows_than_columns_are_longer() -> None:
     """A 1 x 1 kernel of 8 rows and 2 columns moves by sqrt(8 / 2) times the orthogonal matrix."""
     torch.manual_seed(0)

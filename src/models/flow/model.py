@@ -79,7 +79,7 @@ class FlowMatching(OneObjective):
         if guidance != 1 and label_dropout == 0 and n_classes > 1:
             raise InputError(
                 f"model.guidance={guidance} needs a model that has learned without classes too: "
-                "type model.label_dropout=0.1, or model.guidance=1"
+                "type model.guidance=1, or train with model.label_dropout=0.1"
             )
         if guidance != 1 and n_classes == 1:
             raise InputError(
@@ -98,11 +98,21 @@ class FlowMatching(OneObjective):
 
     @override
     def setup(self, stage: str) -> None:
-        """Measure the training images; what a checkpoint has measured is restored later."""
+        """Measure the training images; what a checkpoint has measured is restored later.
+
+        Raises:
+            InputError: if the datamodule has no ``parts["train"]`` to measure.
+        """
+        if stage != "fit":
+            return
         parts = getattr(self.trainer.datamodule, "parts", {})  # type: ignore[attr-defined]
-        if stage == "fit" and "train" in parts:
-            for velocity in (self.network, self.average.network):
-                velocity.measure(parts["train"].images)  # type: ignore[operator]
+        if "train" not in parts:
+            raise InputError(
+                "a flow measures its training images before it learns: give the Trainer a "
+                "datamodule whose parts['train'] has them, as InMemoryDataModule's has"
+            )
+        for velocity in (self.network, self.average.network):
+            velocity.measure(parts["train"].images)  # type: ignore[operator]
 
     @override
     def objective(self, network: nn.Module, real: Labelled) -> tuple[Tensor, Losses]:

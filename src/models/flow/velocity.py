@@ -6,6 +6,8 @@ from typing_extensions import override
 
 from src.images import to_float
 
+STEP = 2 / 255  # between two values of a pixel in [-1, 1]
+
 
 class Velocity(nn.Module):
     """Maps points x (N, C, H, W) on the way, times (N,) and class indices (N,) to velocities.
@@ -27,13 +29,18 @@ class Velocity(nn.Module):
         self.register_buffer("std", torch.ones(channels, 1, 1))
 
     def measure(self, images: Tensor) -> None:
-        """Take the mean and standard deviation of each channel from uint8 images (N, C, H, W)."""
+        """Take the mean and standard deviation of each channel from uint8 images (N, C, H, W).
+
+        A channel of one value has the deviation of a step between two values, for at the data, at
+        t = 0, nothing is divided by less.
+        """
         for channel in range(images.shape[1]):
             counts = images[:, channel].flatten().bincount(minlength=256).double()
             values = to_float(torch.arange(256)).double()
             mean = (counts * values).sum() / counts.sum()
             variance = (counts * (values - mean) ** 2).sum() / counts.sum()
-            self.mean[channel], self.std[channel] = mean, variance.sqrt()
+            self.mean[channel] = mean
+            self.std[channel] = variance.sqrt().clamp(min=STEP)
 
     @override
     def forward(self, x: Tensor, times: Tensor, labels: Tensor) -> Tensor:

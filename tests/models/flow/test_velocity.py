@@ -86,6 +86,17 @@ def test_measured_pixels_are_those_of_each_channel() -> None:
         )
 
 
+@torch.no_grad()
+def test_a_channel_of_one_value_flows_to_that_value() -> None:
+    velocity = untrained()
+    velocity.measure(torch.full((4, 1, 8, 8), 51, dtype=torch.uint8))
+    for solver in (Euler(), Heun(), AdamsBashforth()):
+        options = {"n_steps": 50, "shift": 1.0, "guidance": Guidance(1.0, 0.0, 1.0)}
+        ode = Ode(velocity, solver=solver, any_class=3, **options)
+        images = ode(torch.linspace(-2, 2, 64).view(1, 1, 8, 8), torch.tensor([1]))
+        assert float((images + 0.6).abs().max()) < 0.05
+
+
 class Field(torch.nn.Module):
     """A velocity of its own for each class: the class's number, and 10 for any."""
 
