@@ -54,15 +54,6 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@contextmanager
-def denormals_flushed() -> Iterator[None]:
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-
-
 def apart(gan: ConditionalGAN) -> None:
     gan.game.scores_together = False
 
@@ -70,7 +61,6 @@ def apart(gan: ConditionalGAN) -> None:
 # The same mathematics, up to rounding.
 EQUAL = {
     "one thread": Variant(around=one_thread),
-    "denormals flushed": Variant(around=denormals_flushed),
     "Adam not fused": Variant(
         ["model.generator_optimizer.fused=false", "model.discriminator_optimizer.fused=false"]
     ),
