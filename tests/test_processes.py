@@ -14,7 +14,16 @@ import pytest
 import torch
 
 from tests.pages import ROOT
-from tests.toys import BARS, RUN, finish, last_checkpoint, measure_again, same, start
+from tests.toys import (
+    BARS,
+    RUN,
+    assert_same_bits,
+    finish,
+    last_checkpoint,
+    measure_again,
+    same,
+    start,
+)
 
 BASE = [
     "model=mnist_gan_model",
@@ -96,6 +105,27 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_same_bits(
     ).read_bytes()
 
 
+FLOW = ["model=flow", "model.network.widths=[8,8]", "model.n_steps=3"]
+VAE = ["model=vae", "model.encoder.widths=[8,8]", "model.encoder.hidden=16"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [FLOW, VAE], ids=["flow", "vae"])
+def test_other_families_that_are_killed_end_with_the_same_bits(
+    tmp_path: Path, family: list[str]
+) -> None:
+    whole, run, step = tmp_path / "whole", tmp_path / "run", random.randrange(17, 50)
+    print(f"killed at step {step}")
+    arguments = [*BASE, *family, "trainer.max_epochs=4", "model.ema_halflife_images=500"]
+    finish(start([*arguments, f"hydra.run.dir={whole}"], tmp_path))
+    process = start([*arguments, f"hydra.run.dir={run}"], tmp_path)
+    await_step(run, step, process, before="")
+    process.kill()
+    finish(process, code=-signal.SIGKILL)
+    finish(start([f"resume={run}"], tmp_path))
+    assert_same_bits(run, whole, n_steps=64)
+
+
 def losses(run: Path) -> list[tuple[str, str]]:
     with (run / "metrics.csv").open() as file:
         return [
@@ -123,8 +153,8 @@ PROBED = [*TWO, "+callbacks.probe={_target_: tests.ddp_probe.Probe, folder: '${r
     [
         (RUN, ["model/loss=relativistic", "model/penalties=[r1,r2]"]),
         (TORCHRUN, ["model/loss=relativistic", "model/penalties=r1_r2", "model/schedules=burn_in"]),
-        (RUN, ["model=flow", "model.network.widths=[8,8]", "model.n_steps=3"]),
-        (RUN, ["model=vae", "model.encoder.widths=[8,8]", "model.encoder.hidden=16"]),
+        (RUN, FLOW),
+        (RUN, VAE),
     ],
     ids=["lightning", "torchrun", "flow", "vae"],
 )
