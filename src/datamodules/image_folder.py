@@ -3,8 +3,7 @@
 import inspect
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,14 +13,15 @@ from typing_extensions import override
 
 from src.class_names import folder_of
 from src.datamodules.data_set import DataSet
-from src.datamodules.listing import PARTS, list_pictures
-from src.datamodules.picture_cache import key_of, read_pictures, short_hash
+from src.datamodules.listing import PARTS, Listing, list_pictures
+from src.datamodules.picture_cache import read_pictures, short_hash
 from src.datamodules.verified import folder_errors
 from src.errors import InputError
 from src.images import Labelled
 
 log = logging.getLogger(__name__)
 SIZE = 32  # unless another is asked for
+LEAST_SIZE = 4
 
 
 class ImageFolder(DataSet):
@@ -48,7 +48,12 @@ class ImageFolder(DataSet):
         require_shares(val_share, test_share)
         self.shares = {"val": val_share, "test": test_share}
         self.seed, self.flip = seed, flip
-        self.size, self.channels = size or SIZE, channels
+        self.size, self.channels = SIZE if size is None else size, channels
+        if self.size < LEAST_SIZE:
+            raise InputError(
+                f"model.img_size={size} is not allowed: type a number from {LEAST_SIZE}, as in "
+                f"model.img_size={SIZE}"
+            )
         self.root = require_folder(data, data_dir=data_dir)
         given = {
             "channels": channels, "val_share": val_share, "test_share": test_share, "seed": seed,
@@ -65,12 +70,10 @@ class ImageFolder(DataSet):
             )
         self.require_pictures()
         self.names = sorted({file.label for file in self.pictures.files})
-        self.require_classes(listing.class_names)
+        self.require_classes(listing)
         self.n_classes = len(self.names)
-        whole = replace(listing, files=self.pictures.files)  # without strays, which change nothing
-        key = key_of(whole, size=self.size, channels=channels)
-        self.name = f"{folder_of(self.root.name)}-{key[:8]}"
-        there = {file.part for file in self.pictures.files}
+        self.name = f"{folder_of(self.root.name)}-{self.pictures.key[:8]}"
+        there = {file.part for file in listing.files}
         # The parts without a folder of their own, and their shares of each class.
         self.drawn = {part: share for part, share in self.shares.items() if part not in there}
         self.rows = self.divide()
@@ -146,11 +149,14 @@ class ImageFolder(DataSet):
                 "with a folder of pictures, or of a folder for each class"
             )
 
-    def require_classes(self, names: Sequence[str]) -> None:
-        """Refuse classes of whose pictures none can be read, which would be missed silently."""
-        if gone := [name for name in names if name not in self.names]:
+    def require_classes(self, listing: Listing) -> None:
+        """Refuse folders of whose pictures none can be read, which would be missed silently."""
+        gone = [f"class {file.label}" for file in listing.files if file.label not in self.names]
+        parts = {file.part for file in self.pictures.files}
+        gone += [f"part {file.part}" for file in listing.files if file.part not in parts]
+        if gone:
             raise InputError(
-                f"no picture of the class {gone[0]} can be read "
+                f"no picture of the {gone[0]} can be read "
                 f"({self.pictures.summary_of_skipped()}): mend them, or remove its folder"
             )
 

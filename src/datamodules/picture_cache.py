@@ -5,10 +5,11 @@ import json
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ VERSION = 1  # of how pictures are read: raised with each change of their pixels
 CHUNK = 256  # pictures in memory before they are written
 FEW = 1_000  # pictures that take no time worth a progress bar
 N_THREADS = 4
+CGROUP_FILES = {  # of the limit, the use, and within memory.stat the cached files
+    "": ("memory.max", "memory.current", "inactive_file"),  # version 2
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Pictures:
     shape: tuple[int, int, int, int]
     files: list[File]
     skipped: dict[str, str]  # why, by their names
+    key: str = ""  # a hash of the files and of how they are decoded, whatever is skipped beside
 
     @property
     def images(self) -> Tensor:
@@ -66,42 +72,75 @@ def read_pictures(listing: Listing, folder: Path, *, size: int, channels: int) -
     require_memory(len(listing.files) * channels * size**2, listing.root)
     folder.mkdir(parents=True, exist_ok=True)
     place = short_hash(str(listing.root.resolve()), size, channels)
-    key = key_of(listing, size=size, channels=channels)
     with locked(folder / "lock"):
+        digests = digests_of(listing, folder)
+        key = key_of(listing.files, digests, size=size, channels=channels)
         records = map(read_record, folder.glob(f"*-{key}.json"))
         found = next((record for record in records if record is not None), None)
         if found is None:
             for path in {*folder.glob(f"{place}-*"), *folder.glob("*.partial")}:
                 path.unlink()  # of what the pictures were before, or of a crash
             found = decode(listing, folder / f"{place}-{key}.json", size=size, channels=channels)
-    return replace(found, skipped=listing.skipped | found.skipped)
+    own_key = key_of(found.files, digests, size=size, channels=channels)
+    return replace(found, skipped=listing.skipped | found.skipped, key=own_key)
 
 
-def key_of(listing: Listing, *, size: int, channels: int) -> str:
+def key_of(files: Sequence[File], digests: Mapping[str, str], *, size: int, channels: int) -> str:
     """A hash of what pictures are decoded from and how."""
-    root = str(listing.root)
-    digests = [digest_of(f"{root}/{file.path}") for file in listing.files]
-    return short_hash(VERSION, size, channels, *listing.files, *digests)
+    return short_hash(VERSION, size, channels, *files, *(digests[file.path] for file in files))
+
+
+def digests_of(listing: Listing, folder: Path) -> dict[str, str]:
+    """A hash of the content of each file, by its path.
+
+    They are kept in ``folder``, and a file of the same size and times is not read again.
+    """
+    root = listing.root
+    home = folder / f"{short_hash(str(root.resolve()))}.digests"
+    known, now = (
+        read_digests(home),
+        {file.path: stamp_of(root / file.path) for file in listing.files},
+    )
+    kept = {path: known[path] for path, stamp in now.items() if known.get(path, [])[:3] == stamp}
+    missing = [path for path in now if path not in kept]
+    for path in track(
+        missing, description=f"hashing {len(missing):,} pictures", disable=len(missing) < FEW
+    ):
+        kept[path] = [*now[path], digest_of(root / path)]
+    if kept != known:
+        write_atomically(home, json.dumps(kept).encode())
+    return {path: digest for path, (*_, digest) in kept.items()}
+
+
+def read_digests(path: Path) -> dict[str, list[Any]]:
+    """The size, two times and hash of each file on record at ``path``; none if it is damaged."""
+    try:
+        found: dict[str, list[Any]] = json.loads(path.read_text())
+        return {name: each for name, each in found.items() if len(each) == 4}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def stamp_of(path: Path) -> list[int]:
+    """A file's size and two times, one of which is another once it has changed."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return [0, 0, 0]
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
 def short_hash(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def digest_of(path: str) -> str:
+def digest_of(path: Path) -> str:
     """A hash of a file's content; of an unreadable file that of nothing."""
     try:
-        stat = os.stat(path)  # noqa: PTH116 - thrice as fast
-        return digest_once(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""
-
-
-@cache
-def digest_once(path: str, *_: int) -> str:
-    """Read the file again only if its size or one of its times is another."""
-    with open(path, "rb") as file:  # noqa: PTH123 - thrice as fast
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_record(path: Path) -> Pictures | None:
@@ -172,9 +211,36 @@ def require_memory(n_bytes: int, root: Path) -> None:
 
 
 def free_memory() -> int:
-    """Bytes of memory that this machine can still give to a program."""
+    """Bytes of memory that this machine, and a container or a job within it, can still give."""
     lines = Path("/proc/meminfo")
-    if lines.is_file():
-        sizes = dict(line.split(":") for line in lines.read_text().splitlines())
-        return int(sizes["MemAvailable"].split()[0]) << 10
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # macOS tells no more
+    if not lines.is_file():
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # macOS tells no more
+    sizes = dict(line.split(":") for line in lines.read_text().splitlines())
+    return min(
+        int(sizes["MemAvailable"].split()[0]) << 10,
+        *free_in_cgroups(Path("/proc/self/cgroup").read_text(), root=Path("/sys/fs/cgroup")),
+    )
+
+
+def free_in_cgroups(lines: str, *, root: Path) -> Iterator[int]:
+    """Bytes that the Linux control groups of a process leave of their memory, where they limit it.
+
+    Files that are only cached in memory make room where it is needed, and do not count.
+
+    Args:
+        lines: what /proc/self/cgroup says.
+        root: where the groups are mounted.
+    """
+    for line in lines.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers not in CGROUP_FILES:
+            continue
+        most, used, cached = CGROUP_FILES[controllers]
+        home = root / controllers / path.lstrip("/")
+        for folder in (home, *home.parents):
+            with suppress(OSError, ValueError, KeyError):  # without a limit, or above all groups
+                limit, usage = (int((folder / name).read_text()) for name in (most, used))
+                stat = dict(
+                    each.split() for each in (folder / "memory.stat").read_text().splitlines()
+                )
+                yield limit - usage + int(stat[cached])

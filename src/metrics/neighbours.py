@@ -1,12 +1,14 @@
 """Statistics of nearest neighbours between sets of points (N, D), in blocks of bounded memory."""
 
 from collections.abc import Callable, Iterator
+from functools import reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 BLOCK = 500  # rows of a distance matrix that exist at once
+FLOATS = 10_000  # points that exist as float32 at once, where they are uint8
 
 
 class Manifold(NamedTuple):
@@ -21,7 +23,7 @@ class Manifold(NamedTuple):
 def squared_distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
     """Squared Euclidean distances between two sets of points, BLOCK rows (BLOCK, M) at a time."""
     norms = y.square().sum(1)
-    for rows in x.split(BLOCK):
+    for rows in (each.to(y.dtype) for each in x.split(BLOCK)):
         product = torch.addmm(norms, rows, y.T, alpha=-2)
         yield product.add_(rows.square().sum(1, keepdim=True)).clamp_min_(0)
 
@@ -68,14 +70,18 @@ class Nearest(NamedTuple):
 def nearest(queries: Tensor, points: Tensor) -> Nearest:
     """Nearest of ``points`` to each query, found in float32 and then measured in float64.
 
-    The distance to a copy is exactly 0.
+    The distance to a copy is exactly 0. Of uint8 points, few exist as floats at once.
     """
-    indices = torch.cat([rows.argmin(1) for rows in squared_distances(queries, points)])
-    gaps = [
-        (mine.double() - points[found].double()).square().sum(1).sqrt()
-        for mine, found in zip(queries.split(BLOCK), indices.split(BLOCK), strict=True)
-    ]
-    return Nearest(torch.cat(gaps), indices)
+    parts = []
+    for start in range(0, len(points), FLOATS):
+        part = points[start : start + FLOATS].float()
+        found = [rows.argmin(1) for rows in squared_distances(queries, part)]
+        gaps = [
+            (mine.double() - part[rows].double()).square().sum(1).sqrt()
+            for mine, rows in zip(queries.split(BLOCK), found, strict=True)
+        ]
+        parts.append(Nearest(torch.cat(gaps), torch.cat(found) + start))
+    return reduce(nearer, parts)
 
 
 def nearer(one: Nearest, other: Nearest) -> Nearest:

@@ -139,20 +139,16 @@ def nearest_in(train: Judged, queries: Judged, *, flip: bool) -> dict[str, Neare
 
     With ``flip`` their mirror images, which were trained on too, count as themselves in pixels.
     """
-    images = pixels(train.images)
-    found = nearest(pixels(queries.images), images)
+    images = train.images.flatten(1)
+    found = nearest(queries.images.flatten(1), images)
     if flip:
-        found = nearer(found, nearest(pixels(queries.images.flip(3)), images))
+        found = nearer(found, nearest(queries.images.flip(3).flatten(1), images))
     return {"pixels": found, "features": nearest(queries.features, train.features)}
 
 
 def distances_to(train: Judged, queries: Judged, *, flip: bool) -> dict[str, Tensor]:
     found = nearest_in(train, queries, flip=flip)
     return {space: each.distances for space, each in found.items()}
-
-
-def pixels(images: Tensor) -> Tensor:
-    return images.flatten(1).float()
 
 
 def memorization(fake: Judged, test: Judged, fake_gaps: Distances, test_gaps: Distances) -> Row:

@@ -143,7 +143,30 @@ def test_an_unchanged_folder_is_decoded_once_and_a_changed_one_again(
     assert len(decodings) == 60
     assert changed.name != before.name
     assert changed.pictures.images[0, 0, 0, 0] == 77
-    assert len(cached(pets)) == 3  # a lock, pixels and their record: the former ones are gone
+    assert len(cached(pets)) == 4  # a lock, hashes, pixels, their record: the former ones are gone
+
+
+def test_an_unchanged_file_is_not_hashed_again(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    digest_of = picture_cache.digest_of
+
+    def spy(path: Path) -> str:
+        hashed.append(path.name)
+        return digest_of(path)
+
+    monkeypatch.setattr(picture_cache, "digest_of", spy)
+    (pets / "cat" / "no_picture.png").write_bytes(b"no picture")
+    name = read(pets).name
+    assert len(hashed) == 31
+    paint(pets / "dog" / "00.png", 78)
+    assert read(pets).name != name
+    assert hashed[31:] == ["00.png"]
+    (record,) = (pets.parent / "data" / "image_folders").glob("*.digests")
+    record.write_text('{"cat/00.png": 3}')
+    read(pets)
+    assert len(hashed) == 63
+    read(pets)
+    assert len(hashed) == 63
 
 
 def test_another_size_has_a_cache_of_its_own(pets: Path, decodings: list[str]) -> None:
@@ -186,7 +209,7 @@ def test_a_damaged_cache_is_made_again(
     path.with_name("crashed.partial").touch()
     assert torch.equal(read(pets).pictures.images, images)
     assert len(decodings) == 60
-    assert len(cached(pets)) == 3
+    assert len(cached(pets)) == 4
 
 
 def test_two_at_once_decode_once(pets: Path, decodings: list[str]) -> None:
@@ -271,6 +294,15 @@ def test_a_class_of_unreadable_pictures_is_not_missed_silently(pets: Path) -> No
         read(pets)
 
 
+def test_test_pictures_that_cannot_be_read_are_not_drawn_from_the_others(tmp_path: Path) -> None:
+    for i in range(5):
+        paint(tmp_path / "x" / "train" / "cat" / f"{i}.png", i)
+    (tmp_path / "x" / "test" / "cat").mkdir(parents=True)
+    (tmp_path / "x" / "test" / "cat" / "1.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"no picture of the part test can be read .*cat/1.png"):
+        read(tmp_path / "x")
+
+
 def test_a_picture_that_goes_moves_few_others(pets: Path) -> None:
     """No image that was trained on becomes a test image, but the one that takes its place."""
     before = shades(read(pets))
@@ -318,6 +350,13 @@ def test_a_class_that_is_tested_but_not_trained_is_refused(tmp_path: Path) -> No
         read(tmp_path / "x")
 
 
+@pytest.mark.parametrize("size", [-4, 0, 3])
+def test_a_side_of_too_few_pixels_is_refused(pets: Path, decodings: list[str], size: int) -> None:
+    with pytest.raises(InputError, match=f"model.img_size={size} is not allowed: type a number"):
+        read(pets, size=size)
+    assert not decodings
+
+
 def test_more_than_memory_is_refused_before_anything_is_read(
     pets: Path, decodings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,6 +366,23 @@ def test_more_than_memory_is_refused_before_anything_is_read(
     ):
         read(pets)
     assert not decodings
+
+
+def test_the_tightest_control_group_says_how_much_memory_is_free(tmp_path: Path) -> None:
+    """Of version 2 and of version 1, with cached files as free; "max" is no limit."""
+    files = {
+        "jobs/1/memory.max": "max", "jobs/1/memory.current": "5", "jobs/1/memory.stat": "",
+        "jobs/memory.max": "1000", "jobs/memory.current": "700",
+        "jobs/memory.stat": "anon 600\ninactive_file 100\n",
+        "memory/box/memory.limit_in_bytes": "900", "memory/box/memory.usage_in_bytes": "850",
+        "memory/box/memory.stat": "inactive_file 1\ntotal_inactive_file 40\n",
+    }  # fmt: skip
+    for name, content in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    lines = "5:cpu:/elsewhere\n4:memory:/box\n0::/jobs/1\n"
+    assert [*picture_cache.free_in_cgroups(lines, root=tmp_path)] == [90, 400]
 
 
 def test_this_machine_says_how_much_memory_is_free() -> None:
