@@ -23,6 +23,7 @@ from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.images import Labelled, grid, picture, to_float
 from src.models.generative import GenerativeModel
+from src.reports.captions import beside_rows
 from src.reports.terminal import setting
 from src.runs.checkpoints import load_checkpoint, names_in
 from src.runs.folders import find_checkpoint
@@ -78,7 +79,9 @@ def generate(cfg: DictConfig) -> None:
     else:
         images, labels = made.images
         np.savez_compressed(folder / "samples.npz", images=images.numpy(), labels=labels.numpy())
-    grid(made.shown, columns=made.columns).save(folder / "samples.png")
+    names = [model.class_names[label] for label in made.images.labels[:: cfg.n].tolist()]
+    tiles = grid(made.shown, columns=made.columns)
+    beside_rows(tiles, names).save(folder / "samples.png")
     files = "a folder per class" if cfg.format == "png" else "samples.npz"
     log.info(f"{len(made.images.labels):,} images from {path}\nin {folder}: {files}, samples.png")
 

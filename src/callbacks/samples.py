@@ -13,6 +13,7 @@ from typing_extensions import override
 from src.errors import InputError
 from src.images import grid
 from src.models.generative import GenerativeModel
+from src.reports.captions import above_columns
 
 MOST_ROWS = 100
 
@@ -20,9 +21,10 @@ MOST_ROWS = 100
 class SampleGrid(Callback):
     """Draws a column for each class and a row for each fixed noise after every epoch.
 
-    Images of a single class, each of its own noise, fill ten columns.
-    Writes ``folder/epoch_0001.png`` and so on, shows the grid as ``gen_imgs`` in every logger
-    that takes images, and at the end joins all epochs to ``folder/../samples.gif``.
+    Names of classes stand above, where they are not but numbers. Images of a single class, each of
+    its own noise, fill ten columns. Writes ``folder/epoch_0001.png`` and so on, shows the grid as
+    ``gen_imgs`` in every logger that takes images, and at the end joins all epochs to
+    ``folder/../samples.gif``.
     """
 
     def __init__(self, folder: str | Path, rows: int = 8) -> None:
@@ -50,7 +52,9 @@ class SampleGrid(Callback):
         noise = model.draw_noise(n_noises, torch.Generator().manual_seed(0))
         labels = torch.arange(n_classes).repeat(n_noises)
         images = model.generate(noise.repeat_interleave(n_classes, dim=0), labels)
-        return grid(images, columns=n_classes if n_classes > 1 else 10)
+        if n_classes == 1:
+            return grid(images, columns=10)
+        return above_columns(grid(images, columns=n_classes), model.class_names)
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -38,3 +38,14 @@ def test_classes_are_columns_where_there_are_several(
     picture = SampleGrid("unused", rows=rows).draw(gan)
     black = torch.zeros(rows * columns, 1, 28, 28, dtype=torch.uint8)
     assert picture.size == grid(black, columns=columns).size
+
+
+def test_names_of_classes_stand_above_their_columns(typed: Compose) -> None:
+    gan = build_model(typed("model=small_gan", "datamodule=synthetic"))
+    plain = SampleGrid("unused", rows=2).draw(gan)
+    gan.class_names = [f"kind {label}" for label in range(10)]
+    named = np.asarray(SampleGrid("unused", rows=2).draw(gan))
+    margin = len(named) - plain.height
+    assert margin > 10
+    assert named[:margin].any()
+    assert np.array_equal(named[margin:], np.asarray(plain))
