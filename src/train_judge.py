@@ -15,6 +15,7 @@ from src.configuration.prepare import options_as_typed
 from src.datamodules.in_memory import InMemoryDataModule
 from src.errors import InputError
 from src.metrics.cache import md5_of_data
+from src.metrics.classes import require_enough_real
 from src.metrics.classify import accuracy, train_classifier
 from src.metrics.judges import ROLES, Record, pack, save_judges, unpack
 from src.networks.classifier import PLAIN_SIDE, side_seen
@@ -29,7 +30,8 @@ def train_judge(cfg: DictConfig) -> None:
     """Train both judges on the training images alone, and keep them in ``data_dir/judges``.
 
     Raises:
-        InputError: if the data have one class, or a judge reads too few validation images right.
+        InputError: if the data have one class or too few images for any report, or a judge reads
+            too few validation images right.
     """
     device, datamodule = choose_device(cfg), ready_data(cfg)
     if datamodule.dataset.n_classes == 1:
@@ -37,6 +39,11 @@ def train_judge(cfg: DictConfig) -> None:
             f"judges learn to tell classes apart, and {datamodule.dataset.name} has one: choose a "
             "data set with a folder for each class"
         )
+    parts = datamodule.parts
+    require_enough_real(
+        {"training": parts["train"], "validation": parts["val"], "test": parts["test"]},
+        class_names=datamodule.dataset.class_names,
+    )
     folder = Path(cfg.data_dir) / "judges"
     made = {
         role: train_one(datamodule, role, seed=cfg.seed + i, device=device, command=as_typed())
@@ -61,7 +68,7 @@ def train_one(
     epochs = EPOCHS if is_plain else max(EPOCHS, ceil(LEAST_IMAGES / n_images))
     network = train_classifier(
         parts["train"], n_classes=n_classes, epochs=epochs, seed=seed, device=device,
-        shift=side // (14 if is_plain else 8), flip=dataset.flip,
+        shift=side // (14 if is_plain else 8), flip=dataset.flip, shown_as=f"judge of {role}",
     )  # fmt: skip
     content = pack(network)
     sha256 = hashlib.sha256(content).hexdigest()

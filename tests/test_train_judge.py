@@ -35,3 +35,9 @@ def test_one_class_cannot_be_judged(typed: Compose) -> None:
         train_judge(
             typed("task=train_judge", "datamodule=synthetic", "datamodule.dataset.n_classes=1")
         )
+
+
+def test_judges_that_no_report_would_ask_are_not_trained(typed: Compose) -> None:
+    few = "datamodule.train_val_test_split=[700,64,100]"
+    with pytest.raises(InputError, match=r"64 validation images are too few.*give at least 65"):
+        train_judge(typed("task=train_judge", "datamodule=synthetic", few))

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from rich.progress import track
 from torch import Tensor
 
 from src.images import Labelled, mirrored, to_float, translated
@@ -20,10 +21,12 @@ def train_classifier(
     shift: int = 0,
     flip: bool = False,
     device: str = "cpu",
+    shown_as: str | None = None,
 ) -> Classifier:
     """Fit a fresh classifier to uint8 images, each moved by up to ``shift`` pixels.
 
-    With ``flip`` every other one is mirrored too, at random, and its classes are read of both.
+    With ``flip`` every other one is mirrored too, at random, and its classes are read of both. A
+    progress bar is called ``shown_as``; without a name there is none.
 
     AdamW under one cycle of the learning rate; on a CPU ``seed`` determines every weight, and the
     global random state is left as it was.
@@ -41,7 +44,7 @@ def train_classifier(
             optimizer, max_lr=3e-3, total_steps=epochs * n_batches, pct_start=0.2
         )
         images, labels = data.images.to(device), data.labels.to(device)
-        for _ in range(epochs):
+        for _ in track(range(epochs), description=shown_as or "", disable=shown_as is None):
             order = torch.randperm(len(labels)).to(device)
             for batch in order.split(BATCH)[:n_batches]:
                 seen = shifted(images[batch], shift)
