@@ -61,6 +61,8 @@ def meant(key: str, value: Any, *, siblings: Sequence[str], config: Mapping[str,
     )
     if scores[best] < LIKENESS:
         return f"allowed there: {', '.join(sorted(siblings))}"
+    if best == key:
+        return f"it comes with {elsewhere[best]}: type that, or ~{key} to leave it out"
     if is_group(best):
         return f"did you mean {best}={option_of(best, value)}?"
     return f"did you mean {best}?" + ("" if best in here else f" It comes with {elsewhere[best]}")

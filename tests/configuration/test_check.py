@@ -283,6 +283,16 @@ def test_an_unknown_key_is_looked_for_in_the_whole_tree(
     assert message.startswith(f"there is no key {path}: did you mean {meant}")
 
 
+def test_a_key_of_another_option_is_said_to_come_with_that_one() -> None:
+    """Where it was typed for the option that is not there, it is not guessed as itself."""
+    config = composed("model/generator=mlp")
+    message = refusal(changed(config, "model.generator.hidden", 8))
+    assert_says(
+        message, "no key model.generator.hidden: it comes with model/generator=dcgan",
+        "~model.generator.hidden",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("path", "value", "bound"),
     [("seed", -1, "0 or more"), ("seed", 2**32, "4294967295 or less"), ("n", 0, "1 or more")],

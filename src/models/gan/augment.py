@@ -57,7 +57,10 @@ class Contrast(Recolouring):
 
 @dataclass(frozen=True)
 class Translation:
-    """Shifts each image by up to ``max_pixels`` along both axes, and fills up with black."""
+    """Shifts each image by up to ``max_pixels`` along both axes.
+
+    It fills up with black, which surrounds digits; DiffAugment fills up with grey.
+    """
 
     max_pixels: int
 
