@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 500  # rows of a distance matrix that exist at once
-FLOATS = 10_000  # points that exist as float32 at once, where they are uint8
+FLOATS = 2_000  # points that exist as float32 at once, where they are uint8
 
 
 class Manifold(NamedTuple):

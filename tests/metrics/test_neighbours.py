@@ -84,6 +84,24 @@ def test_nearest_finds_copies_at_distance_zero() -> None:
     assert shifted.distances.item() == pytest.approx((784 * 4) ** 0.5)
 
 
+def test_the_nearest_bytes_are_the_naive_ones_whatever_the_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of equally near points the first is meant."""
+    draw = torch.Generator().manual_seed(0)
+    points = torch.randint(256, (23, 12), generator=draw, dtype=torch.uint8)
+    points[19] = points[4]
+    queries = torch.cat([points[19:20], torch.randint(256, (9, 12), generator=draw).byte()])
+    expected = torch.cdist(queries.double(), points.double()).min(1)
+    for floats, block in ((100, 100), (7, 3), (1, 1)):
+        monkeypatch.setattr(neighbours, "FLOATS", floats)
+        monkeypatch.setattr(neighbours, "BLOCK", block)
+        found = nearest(queries, points)
+        assert found.indices[0] == 4
+        assert torch.equal(found.indices, expected.indices)
+        torch.testing.assert_close(found.distances, expected.values)
+
+
 def test_share_nearer_counts_pairs_and_half_of_ties() -> None:
     fake, test = torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0, 0.5])
     # Pairs where the generated one is nearer: (1, 2), (1, 3), (2, 3), and the tie (2, 2).
