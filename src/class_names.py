@@ -13,6 +13,11 @@ def numbered(n_classes: int) -> list[str]:
     return [str(label) for label in range(n_classes)]
 
 
+def are_numbers(names: Sequence[str]) -> bool:
+    """Whether classes have no names but their numbers."""
+    return [*names] == numbered(len(names))
+
+
 def find_class(typed: str | int, names: Sequence[str]) -> int | None:
     """The index of the class that is typed by name, or by number where no name is a number."""
     text = str(typed)
@@ -24,7 +29,7 @@ def find_class(typed: str | int, names: Sequence[str]) -> int | None:
 
 def listed(names: Sequence[str]) -> str:
     """Say which classes there are, in a few words."""
-    if [*names] == numbered(len(names)):
+    if are_numbers(names):
         return f"0..{len(names) - 1}"
     rest = len(names) - MOST_LISTED
     return ", ".join(names[:MOST_LISTED]) + (f" and {rest} more" if rest > 0 else "")

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
-from src.class_names import find_class, folders_of, likely, listed
+from src.class_names import are_numbers, find_class, folders_of, likely, listed
 from src.configuration.build import build_model, choose_device, ready_data
 from src.configuration.check import check_saved_data, check_saved_model
 from src.configuration.container import plain
@@ -79,11 +80,20 @@ def generate(cfg: DictConfig) -> None:
     else:
         images, labels = made.images
         np.savez_compressed(folder / "samples.npz", images=images.numpy(), labels=labels.numpy())
-    names = [model.class_names[label] for label in made.images.labels[:: cfg.n].tolist()]
-    tiles = grid(made.shown, columns=made.columns)
-    beside_rows(tiles, names).save(folder / "samples.png")
+    draw(made, n=cfg.n, names=model.class_names).save(folder / "samples.png")
     files = "a folder per class" if cfg.format == "png" else "samples.npz"
     log.info(f"{len(made.images.labels):,} images from {path}\nin {folder}: {files}, samples.png")
+
+
+def draw(made: Made, *, n: int, names: Sequence[str]) -> Image.Image:
+    """A grid of what is shown, of ``n`` images a class, with the classes' names beside it.
+
+    There are none where the ``names`` of all classes are their numbers.
+    """
+    tiles = grid(made.shown, columns=made.columns)
+    if are_numbers(names):
+        return tiles
+    return beside_rows(tiles, [names[label] for label in made.images.labels[::n].tolist()])
 
 
 def require_encoder(

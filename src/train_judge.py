@@ -18,6 +18,7 @@ from src.metrics.cache import md5_of_data
 from src.metrics.classes import require_enough_real
 from src.metrics.classify import accuracy, train_classifier
 from src.metrics.judges import ROLES, Record, pack, save_judges, unpack
+from src.metrics.panel import require_enough
 from src.networks.classifier import PLAIN_SIDE, side_seen
 
 log = logging.getLogger(__name__)
@@ -40,10 +41,9 @@ def train_judge(cfg: DictConfig) -> None:
             "data set with a folder for each class"
         )
     parts = datamodule.parts
-    require_enough_real(
-        {"training": parts["train"], "validation": parts["val"], "test": parts["test"]},
-        class_names=datamodule.dataset.class_names,
-    )
+    names = datamodule.dataset.class_names
+    require_enough_real({"validation": parts["val"], "test": parts["test"]}, class_names=names)
+    require_enough(parts["train"].labels, class_names=names, what="the training part")
     folder = Path(cfg.data_dir) / "judges"
     made = {
         role: train_one(datamodule, role, seed=cfg.seed + i, device=device, command=as_typed())

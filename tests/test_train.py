@@ -664,6 +664,9 @@ def test_classes_are_chosen_by_name(run: Path, typed: Compose, tmp_path: Path) -
     generate(typed(*asked, "labels=[j,airplane]"))
     with np.load(tmp_path / "samples.npz") as file:
         assert file["labels"].tolist() == [9, 9, 0, 0]
+    with Image.open(tmp_path / "samples.png") as picture:
+        assert picture.height == 2 * (2 * 30 + 2)
+        assert picture.width > 2 * (2 * 30 + 2) + 20, "names stand beside the rows"
     generate(typed(*asked, "labels=../up", "format=png"))
     assert [*tmp_path.glob("__up/*.png")] == [tmp_path / "__up" / f"000{i}.png" for i in (1, 2)]
     said = r"labels=\['airplan'\] are not among the classes airplane, .*: type labels=airplane,"

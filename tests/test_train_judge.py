@@ -37,7 +37,17 @@ def test_one_class_cannot_be_judged(typed: Compose) -> None:
         )
 
 
-def test_judges_that_no_report_would_ask_are_not_trained(typed: Compose) -> None:
-    few = "datamodule.train_val_test_split=[700,64,100]"
-    with pytest.raises(InputError, match=r"64 validation images are too few.*give at least 65"):
-        train_judge(typed("task=train_judge", "datamodule=synthetic", few))
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ("700,64,100", "64 validation images are too few.*at least 65"),
+        ("700,100,64", "64 test images are too few.*at least 65"),
+        ("400,100,100", "the training part has .. images of class .*at least 65 of each class"),
+    ],
+)
+def test_judges_that_no_report_would_ask_are_not_trained(
+    typed: Compose, sizes: str, words: str
+) -> None:
+    split = f"datamodule.train_val_test_split=[{sizes}]"
+    with pytest.raises(InputError, match=words):
+        train_judge(typed("task=train_judge", "datamodule=synthetic", split))

@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from typing_extensions import override
 
+from src.class_names import are_numbers
 from src.errors import InputError
 from src.images import grid
 from src.models.generative import GenerativeModel
@@ -21,9 +22,9 @@ MOST_ROWS = 100
 class SampleGrid(Callback):
     """Draws a column for each class and a row for each fixed noise after every epoch.
 
-    Names of classes stand above, where they are not but numbers. Images of a single class, each of
-    its own noise, fill ten columns. Writes ``folder/epoch_0001.png`` and so on, shows the grid as
-    ``gen_imgs`` in every logger that takes images, and at the end joins all epochs to
+    Names of classes stand above, where they are more than their numbers. Images of a single class,
+    each of its own noise, fill ten columns. Writes ``folder/epoch_0001.png`` and so on, shows the
+    grid as ``gen_imgs`` in every logger that takes images, and at the end joins all epochs to
     ``folder/../samples.gif``.
     """
 
@@ -52,9 +53,10 @@ class SampleGrid(Callback):
         noise = model.draw_noise(n_noises, torch.Generator().manual_seed(0))
         labels = torch.arange(n_classes).repeat(n_noises)
         images = model.generate(noise.repeat_interleave(n_classes, dim=0), labels)
-        if n_classes == 1:
-            return grid(images, columns=10)
-        return above_columns(grid(images, columns=n_classes), model.class_names)
+        tiles = grid(images, columns=n_classes if n_classes > 1 else 10)
+        if n_classes == 1 or are_numbers(model.class_names):
+            return tiles
+        return above_columns(tiles, model.class_names)
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -61,10 +61,13 @@ def meant(key: str, value: Any, *, siblings: Sequence[str], config: Mapping[str,
     )
     if scores[best] < LIKENESS:
         return f"allowed there: {', '.join(sorted(siblings))}"
-    if best == key:
-        return f"it comes with {elsewhere[best]}: type that, or ~{key} to leave it out"
     if is_group(best):
         return f"did you mean {best}={option_of(best, value)}?"
+    if best == key:
+        return (
+            f"it comes with {elsewhere[best]}: type that, or leave it out, by ~{key} where a file "
+            "sets it"
+        )
     return f"did you mean {best}?" + ("" if best in here else f" It comes with {elsewhere[best]}")
 
 

@@ -25,7 +25,7 @@ from src.datamodules.pictures import PictureError, read_picture
 from src.errors import InputError
 from src.files import locked, write_atomically
 
-VERSION = 1  # of how pictures are read: raised with each change of their pixels
+VERSION = 2  # of how pictures are read: raised with each change of their pixels
 CHUNK = 256  # pictures in memory before they are written
 FEW = 1_000  # pictures that take no time worth a progress bar
 N_THREADS = 4
@@ -97,27 +97,30 @@ def digests_of(listing: Listing, folder: Path) -> dict[str, str]:
     """
     root = listing.root
     home = folder / f"{short_hash(str(root.resolve()))}.digests"
-    known, now = (
-        read_digests(home),
-        {file.path: stamp_of(root / file.path) for file in listing.files},
-    )
-    kept = {path: known[path] for path, stamp in now.items() if known.get(path, [])[:3] == stamp}
-    missing = [path for path in now if path not in kept]
+    known = read_digests(home)
+    now = {file.path: stamp_of(root / file.path) for file in listing.files}
+    found = {path: known[path] for path, stamp in now.items() if known.get(path, [])[:3] == stamp}
+    missing = [path for path in now if path not in found]
     for path in track(
         missing, description=f"hashing {len(missing):,} pictures", disable=len(missing) < FEW
     ):
-        kept[path] = [*now[path], digest_of(root / path)]
+        found[path] = [*now[path], digest_of(root / path)]
+    kept = {path: each for path, each in found.items() if each[3]}  # others may be read next time
     if kept != known:
         write_atomically(home, json.dumps(kept).encode())
-    return {path: digest for path, (*_, digest) in kept.items()}
+    return {path: digest for path, (*_, digest) in found.items()}
 
 
 def read_digests(path: Path) -> dict[str, list[Any]]:
     """The size, two times and hash of each file on record at ``path``; none if it is damaged."""
     try:
         found: dict[str, list[Any]] = json.loads(path.read_text())
-        return {name: each for name, each in found.items() if len(each) == 4}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return {
+            path: each
+            for path, each in found.items()
+            if isinstance(each, list) and [*map(type, each)] == [int, int, int, str]
+        }
+    except (OSError, ValueError, AttributeError):
         return {}
 
 
@@ -216,10 +219,11 @@ def free_memory() -> int:
     if not lines.is_file():
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # macOS tells no more
     sizes = dict(line.split(":") for line in lines.read_text().splitlines())
-    return min(
-        int(sizes["MemAvailable"].split()[0]) << 10,
-        *free_in_cgroups(Path("/proc/self/cgroup").read_text(), root=Path("/sys/fs/cgroup")),
-    )
+    free = [int(sizes["MemAvailable"].split()[0]) << 10]
+    groups = Path("/proc/self/cgroup")
+    if groups.is_file():
+        free += free_in_cgroups(groups.read_text(), root=Path("/sys/fs/cgroup"))
+    return min(free)
 
 
 def free_in_cgroups(lines: str, *, root: Path) -> Iterator[int]:

@@ -29,8 +29,9 @@ def read_picture(path: Path, *, size: int, channels: int) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             require_sensible(image)
             image.draft(image.mode, (4 * size, 4 * size))  # a JPEG is read smaller where it can be
+            is_deep = image.mode.startswith("I;16") or image.format == "PPM"
             upright = ImageOps.exif_transpose(image)
-        square = centre(opaque(upright), size=size)
+        square = centre(opaque(upright, is_deep=is_deep), size=size)
         pixels = np.asarray(square.convert("L" if channels == 1 else "RGB"))
     except PictureError:
         raise
@@ -45,16 +46,19 @@ def require_sensible(image: Image.Image) -> None:
         raise PictureError("huge")
 
 
-def opaque(image: Image.Image) -> Image.Image:
-    """The picture in 8 bits, over the background where it is transparent."""
+def opaque(image: Image.Image, *, is_deep: bool) -> Image.Image:
+    """The picture in 8 bits, over the background where it is transparent.
+
+    Where integers are wide, ``is_deep`` tells that they have 16 bits; their largest one may, too.
+    """
     if image.mode.startswith("I"):  # of 16 bits, if not of 32
         values = np.asarray(image).astype(np.float64)
         if not 0 <= values.min() <= values.max() < 2**16:
             raise PictureError("of 32 bits")
         if "transparency" in image.info:
             values[values == image.info["transparency"]] = 2**16 - 1
-        has_16_bits = image.mode != "I" or values.max() > 255
-        return Image.fromarray((values / (257 if has_16_bits else 1)).astype(np.uint8))
+        divisor = 257 if is_deep or values.max() > 255 else 1
+        return Image.fromarray((values / divisor).astype(np.uint8))
     if image.mode == "F":
         raise PictureError("of fractions")
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:

@@ -70,7 +70,7 @@ class Nearest(NamedTuple):
 def nearest(queries: Tensor, points: Tensor) -> Nearest:
     """Nearest of ``points`` to each query, found in float32 and then measured in float64.
 
-    The distance to a copy is exactly 0. Of uint8 points, few exist as floats at once.
+    The distance to a copy, of bytes or float32, is exactly 0. Few bytes exist as floats at once.
     """
     parts = []
     for start in range(0, len(points), FLOATS):

@@ -8,16 +8,13 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 HEIGHT = 11  # of letters, in pixels
-FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")  # of many alphabets
+FONT = Path(
+    matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"
+)  # Latin, Greek, Cyrillic and others
 
 
 def above_columns(tiles: Image.Image, names: Sequence[str]) -> Image.Image:
-    """A grid with the name of each column above it, or as it is where names are but numbers.
-
-    A name is shortened where the next would be in its way.
-    """
-    if all(name.isdecimal() for name in names):
-        return tiles
+    """A grid with the name of each column above it, shortened where the next is in its way."""
     margin, step = HEIGHT + 6, tiles.width / len(names)
     whole = Image.new("RGB", (tiles.width, tiles.height + margin))
     whole.paste(tiles, (0, margin))
@@ -29,9 +26,7 @@ def above_columns(tiles: Image.Image, names: Sequence[str]) -> Image.Image:
 
 
 def beside_rows(tiles: Image.Image, names: Sequence[str]) -> Image.Image:
-    """A grid with the name of each row to its left, or as it is where names are but numbers."""
-    if all(name.isdecimal() for name in names):
-        return tiles
+    """A grid with the name of each row to its left."""
     font, step = ImageFont.truetype(FONT, HEIGHT), tiles.height / len(names)
     texts = [shortened(name, font, most=200) for name in names]
     margin = ceil(max(map(font.getlength, texts))) + 8
@@ -44,6 +39,7 @@ def beside_rows(tiles: Image.Image, names: Sequence[str]) -> Image.Image:
 
 
 def shortened(name: str, font: ImageFont.FreeTypeFont, *, most: float) -> str:
-    """As much of a name as ``most`` pixels hold."""
+    """As much of a name as ``most`` pixels hold, in one line."""
+    name = " ".join(name.split())
     length = next(n for n in range(len(name), -1, -1) if font.getlength(name[:n]) <= most)
     return name[:length]

@@ -162,7 +162,7 @@ def test_an_unchanged_file_is_not_hashed_again(pets: Path, monkeypatch: pytest.M
     assert read(pets).name != name
     assert hashed[31:] == ["00.png"]
     (record,) = (pets.parent / "data" / "image_folders").glob("*.digests")
-    record.write_text('{"cat/00.png": 3}')
+    record.write_text('{"cat/00.png": 3, "cat/01.png": {"a": 1, "b": 2, "c": 3, "d": 4}}')
     read(pets)
     assert len(hashed) == 63
     read(pets)
@@ -383,6 +383,13 @@ def test_the_tightest_control_group_says_how_much_memory_is_free(tmp_path: Path)
         path.write_text(content)
     lines = "5:cpu:/elsewhere\n4:memory:/box\n0::/jobs/1\n"
     assert [*picture_cache.free_in_cgroups(lines, root=tmp_path)] == [90, 400]
+
+
+def test_where_no_control_group_sets_a_limit_the_machine_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(picture_cache, "free_in_cgroups", lambda *_, **__: iter(()))
+    assert 1 << 26 < picture_cache.free_memory() < 1 << 50
 
 
 def test_this_machine_says_how_much_memory_is_free() -> None:

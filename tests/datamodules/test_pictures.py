@@ -80,11 +80,12 @@ def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
     assert np.abs(pixels[0].astype(float) - values / 257).max() <= 1
 
 
-def test_dark_pictures_of_sixteen_bits_stay_dark(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
+def test_dark_pictures_of_sixteen_bits_stay_dark(tmp_path: Path, name: str) -> None:
     """A picture does not turn bright because it has no value above 255."""
     for most, expected in ((255, 0), (300, 1)):
         values = np.full((SIZE, SIZE), most, dtype=np.uint16)
-        assert read(saved(tmp_path / "a.png", Image.fromarray(values))).max() == expected
+        assert read(saved(tmp_path / name, Image.fromarray(values))).max() == expected
 
 
 def test_sixteen_bits_may_be_transparent(tmp_path: Path) -> None:

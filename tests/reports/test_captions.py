@@ -1,7 +1,6 @@
 """Names of classes stand where their images are, and leave the images as they were."""
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from src.reports.captions import above_columns, beside_rows
@@ -34,10 +33,9 @@ def test_names_stand_beside_their_rows() -> None:
     assert {*(letters // 120)} == {0, 1}
 
 
-@pytest.mark.parametrize("place", [above_columns, beside_rows])
-def test_digits_need_no_letters(place: object) -> None:
-    digits = tiles(3, 3)
-    assert place(digits, ["0", "1", "2"]) is digits
+def test_a_name_of_several_lines_is_one() -> None:
+    one, other = (beside_rows(tiles(1, 1), [name]) for name in ("a\nb", "a b"))
+    assert np.array_equal(one, other)
 
 
 def test_letters_of_other_alphabets_differ() -> None:

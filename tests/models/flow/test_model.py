@@ -76,5 +76,7 @@ def test_classes_are_withheld_in_training_alone() -> None:
 def test_each_of_n_equally_probable_intervals_has_one_time(mean: float) -> None:
     times = flow(time_mean=mean).draw_times(torch.zeros(N, 1))
     uniform = torch.special.ndtr(times.double().logit() - mean)
-    assert torch.equal((uniform.sort().values * N).floor().int(), torch.arange(N).int())
+    within = uniform.sort().values * N - torch.arange(N)  # from 0 to 1, but for rounding
+    assert -0.01 < within.min() < 0.1
+    assert 0.9 < within.max() < 1.01
     assert not torch.equal(times, times.sort().values)
