@@ -8,9 +8,8 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 HEIGHT = 11  # of letters, in pixels
-FONT = Path(
-    matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"
-)  # Latin, Greek, Cyrillic and others
+# Latin, Greek, Cyrillic and others, but no Chinese, Japanese or Korean.
+FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 
 
 def above_columns(tiles: Image.Image, names: Sequence[str]) -> Image.Image:

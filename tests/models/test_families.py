@@ -162,7 +162,11 @@ def test_how_a_flow_generates_may_change_after_training(trained: Path, tmp_path:
     ("options", "words"),
     [
         (["model=vae"], r"trained as src.models.flow.*not as src.models.vae.*leave model=vae out"),
-        (["model.lr=1"], r"model.lr=1 changes nothing.*model/solver=NAME, or type model.n_steps="),
+        (
+            ["model.lr=1"],
+            r"model.lr=1 changes nothing in a trained model.*model/solver=NAME, or type "
+            r"model.n_steps=VALUE",
+        ),
         (["model.n_steps=0"], r"model.n_steps=0 is not allowed"),
         (["model.guidance=-1"], r"model.guidance=-1.* is not allowed"),
         (["model.guidance_interval=[0.9,0.1]"], r"two times from 0 to 1 in their order"),
