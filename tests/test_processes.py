@@ -95,10 +95,7 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_same_bits(
             assert f"python run.py resume={run}" in output
         arguments, threads = [f"resume={run}"], "1"  # two are on record
     finish(start(arguments, tmp_path, threads=threads))
-    whole, pieces = last_checkpoint(uninterrupted), last_checkpoint(run)
-    assert pieces["global_step"] == whole["global_step"] == 128
-    assert same(pieces["state_dict"], whole["state_dict"])
-    assert same(pieces["optimizer_states"], whole["optimizer_states"])
+    assert_same_bits(run, uninterrupted, n_steps=128)
     assert losses(run) == losses(uninterrupted)
     assert (run / "samples" / "epoch_0008.png").read_bytes() == (
         uninterrupted / "samples" / "epoch_0008.png"
