@@ -31,7 +31,8 @@ class StopOnSignal(Callback):
     USR1 and USR2 save, then do what they meant before, as Lightning and submitit then queue again.
 
     Lightning counts an epoch that max_steps or max_time cuts short as done. In a checkpoint it is
-    still open, so that a longer limit trains on the rest of it.
+    still open, so that a longer limit trains on the rest of it. And where max_steps is given, it
+    counts an epoch twice that was over when it was saved, and trains one less.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -42,6 +43,7 @@ class StopOnSignal(Callback):
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        count_once(trainer)
         in_slurm = "SLURM_JOB_ID" in os.environ
         self.stopping = {signal.SIGINT} if in_slurm else {*STOPPING}
         self.former = {number: signal.signal(number, self.receive) for number in SIGNALS}
@@ -134,3 +136,15 @@ class StopOnSignal(Callback):
         for number, handler in self.former.items():
             signal.signal(number, handler)
         self.former = {}
+
+
+def count_once(trainer: pl.Trainer) -> None:
+    """Have a resumed run begin the next epoch, as without ``max_steps``, if the last one is over.
+
+    Lightning takes every run with ``max_steps`` for one that resumes in the middle of an epoch.
+    """
+    loop = trainer.fit_loop
+    if loop.restarted_on_epoch_end:
+        loop._restarting = loop.epoch_loop.restarting = False
+        loop.update_restart_stage()
+        loop.epoch_progress.increment_completed()

@@ -55,6 +55,17 @@ def test_the_rest_of_an_epoch_that_a_limit_cut_is_not_lost(
     assert before + fit_numbers(ckpt=tmp_path / "saved.ckpt", **later) == fit_numbers()
 
 
+@pytest.mark.parametrize("limit", [2 * NUMBERS_BATCHES + 2, 3 * NUMBERS_BATCHES, 1000])
+def test_an_epoch_that_was_over_is_not_counted_again_under_max_steps(
+    tmp_path: Path, limit: int
+) -> None:
+    saved = SaveAt(tmp_path / "saved.ckpt", "on_train_epoch_end", 1, NUMBERS_BATCHES - 1)
+    whole = fit_numbers(StopOnSignal(tmp_path), saved, max_steps=limit)
+    rest = fit_numbers(StopOnSignal(tmp_path), ckpt=saved.path, max_steps=limit)
+    assert rest == whole[2 * NUMBERS_BATCHES :]
+    assert rest
+
+
 def test_a_signal_in_the_last_batch_saves_what_it_says_it_did(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as caught:
         fit_numbers(StopOnSignal(tmp_path), Signalled(2, NUMBERS_BATCHES - 1))
