@@ -68,8 +68,8 @@ def evaluate(cfg: DictConfig) -> None:
         **found.details,
     }
     folder, picture = Path(cfg.run_dir), BytesIO()
-    draw_findings(found, picture, title=title(report))
     write_atomically(folder / "metrics.json", as_json(report))
+    draw_findings(found, picture, title=title(report))
     write_atomically(folder / "evaluation.png", picture.getvalue())
     show(table(report))
     log.info(f"in {folder}: metrics.json, evaluation.png")

@@ -28,14 +28,14 @@ Curve = Sequence[Mapping[str, float]]  # rows of a run's quality.csv
 def draw_findings(found: Findings, file: BinaryIO, *, title: str) -> None:
     """Draw what an evaluation has found, each kind of it in its own way."""
     figure = Figure(figsize=(11, 6), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(literal(title))
     draw_bars(figure.subplots(), found.rows)
     figure.savefig(file, dpi=100)
 
 
 @draw_findings.register
 def _(found: ClassFindings, file: BinaryIO, *, title: str) -> None:
-    names = found.class_names
+    names = [*map(literal, found.class_names)]
     draw_evaluation(
         file, found.fake, found.train, found.nearest, found.rows, names=names, title=title
     )
@@ -63,7 +63,7 @@ def draw_evaluation(
     """
     n_classes = len(names)
     figure = Figure(figsize=(17, 13), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(literal(title))
     halves = figure.add_gridspec(2, 1)
     top = figure.add_subfigure(halves[0])
     pictures = {
@@ -83,7 +83,7 @@ def draw_evaluation(
 def draw_modes(file: BinaryIO, images: Tensor, rows: Mapping[str, Row], *, title: str) -> None:
     """Draw the first of stacked digits (N, 3, H, W), and their numbers as bars."""
     figure = Figure(figsize=(17, 8), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(literal(title))
     left, right = figure.subplots(1, 2)
     left.imshow(grid(images[:196], columns=14, scale=1))
     left.set_axis_off()
@@ -198,7 +198,7 @@ def draw_quality(path: Path, curves: Mapping[str, Curve]) -> None:
             for i, (name, curve) in enumerate(curves.items()):
                 rows = [point for point in curve if metric in point]
                 values = [point[metric] for point in rows]
-                axes.plot([point[x] for point in rows], values, f".-C{i}", label=name)
+                axes.plot([point[x] for point in rows], values, f".-C{i}", label=literal(name))
             for floor in {point[f"real_{metric}"] for point in points if metric in point}:
                 axes.axhline(floor, color="gray", linestyle=":", label="real images")
             label_values(axes, metric)
@@ -215,3 +215,8 @@ def label_values(axes: Axes, metric: str) -> None:
         axes.set_yscale("log")
     else:
         axes.ticklabel_format(axis="y", useOffset=False)  # 999 is not "-1 and +1e3"
+
+
+def literal(text: str) -> str:
+    """Have matplotlib write dollar signs of names and paths, between which it expects formulas."""
+    return text.replace("$", r"\$")

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from src.images import Labelled, grid
+from src.metrics.classes import ClassFindings
 from src.metrics.judges import Judged, Opinion
 from src.metrics.neighbours import Nearest
 from src.metrics.panel import METRICS, Metric
@@ -19,6 +20,7 @@ from src.reports.figures import (
     COLUMNS,
     at_random,
     draw_evaluation,
+    draw_findings,
     draw_modes,
     draw_quality,
     least_confident,
@@ -137,6 +139,23 @@ def test_an_evaluation_shows_images_errors_and_bars(fake: Judged, drawn: list[Fi
         assert [label.get_text() for label in labels] == names
     assert {text.get_text() for text in errors.texts} == {"100.0"}
     assert bars(compared) == lengths()
+
+
+def test_dollars_in_names_and_paths_are_no_formulas(fake: Judged, tmp_path: Path) -> None:
+    found = Nearest(distances=torch.arange(N).float(), indices=torch.arange(N))
+    evaluation = ClassFindings(
+        rows=ROWS,
+        md5s={},
+        class_names=["$a_${", "b", "$$"],
+        fake=fake,
+        train=fake.images,
+        nearest=found,
+    )
+    draw_findings(evaluation, file := BytesIO(), title="of $x_${")
+    assert file.getvalue()
+    point = {"seconds": 1.0, "images": 64.0, "fid_cnn": 4.0, "real_fid_cnn": 0.1}
+    draw_quality(tmp_path / "quality.png", {"$x_${": [point]})
+    assert (tmp_path / "quality.png").is_file()
 
 
 def test_stacked_digits_are_shown_beside_their_bars(fake: Judged, drawn: list[Figure]) -> None:
