@@ -3,7 +3,8 @@
 import inspect
 import logging
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,6 +97,7 @@ class ImageFolder(DataSet):
         )  # fmt: skip
         if self.pictures.skipped:
             log.warning("%s: %s", self.root, self.pictures.summary_of_skipped())
+        self.say_what_repeats()
 
     @override
     def load(self) -> tuple[Labelled, Labelled]:
@@ -119,26 +121,41 @@ class ImageFolder(DataSet):
 
         A part has those in its folder. Where it has no folder, it has a share of each class, from
         either end of an order that stays when pictures come or go: then few change their part.
-        "train" has the rest.
+        "train" has the rest. Copies of a picture of the class are in the same part.
         """
+        content = self.pictures.digests.__getitem__
         rows: dict[str, list[int]] = {part: [] for part in PARTS}
         pools: dict[str, list[int]] = {name: [] for name in self.names}
         for row, file in enumerate(self.pictures.files):
             (pools[file.label] if file.part in ("", "train") else rows[file.part]).append(row)
         for name in self.names:
-            mine = self.in_random_order(pools[name])
-            self.require_enough(name, len(mine))
+            mine = [[*copies] for _, copies in groupby(self.in_random_order(pools[name]), content)]
+            self.require_enough(name, n := len(mine))
             for part, share in self.drawn.items():
-                count = max(1, round(share * len(pools[name])))
+                count = max(1, round(share * n))
                 taken = slice(count) if part == "val" else slice(len(mine) - count, None)
-                rows[part] += mine[taken]
+                rows[part] += chain(*mine[taken])
                 del mine[taken]
-            rows["train"] += mine
+            rows["train"] += chain(*mine)
         return {part: torch.tensor(self.in_random_order(rows[part])) for part in PARTS}
 
-    def in_random_order(self, rows: list[int]) -> list[int]:
-        """Rows in the order of a hash of their paths and the seed, whatever others there are."""
-        return sorted(rows, key=lambda row: short_hash(self.seed, self.pictures.files[row].path))
+    def in_random_order(self, rows: Iterable[int]) -> list[int]:
+        """Rows in the order of a hash of their contents and the seed, whatever others there are."""
+        return sorted(rows, key=lambda row: short_hash(self.seed, self.pictures.digests[row]))
+
+    def say_what_repeats(self) -> None:
+        """Warn of pictures in several parts or classes: then parts or labels mean less."""
+        parts = {row: part for part in PARTS for row in self.rows[part].tolist()}
+        places: dict[str, dict[tuple[str, str], str]] = {}
+        for row, (file, digest) in enumerate(
+            zip(self.pictures.files, self.pictures.digests, strict=True)
+        ):
+            places.setdefault(digest, {})[parts[row], file.label] = file.path
+        if repeated := [[*found.values()] for found in places.values() if len(found) > 1]:
+            log.warning(
+                "%s: %s pictures are in more than one class or part: keep one of each, as of %s",
+                self.root, f"{len(repeated):,}", " and ".join(repeated[0]),
+            )  # fmt: skip
 
     def require_pictures(self) -> None:
         """Refuse a folder without any whole picture."""
@@ -167,7 +184,7 @@ class ImageFolder(DataSet):
             where = "train" if len(self.drawn) < len(self.shares) else self.root.name
             raise InputError(
                 f"the class {name} has too few whole pictures in {where} to train, validate and "
-                f"test on ({n}): put at least {least} there, or remove its folder"
+                f"test on ({n}): put at least {least} different ones there, or remove its folder"
             )
 
 

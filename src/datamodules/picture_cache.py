@@ -44,6 +44,7 @@ class Pictures:
     files: list[File]
     skipped: dict[str, str]  # why, by their names
     key: str = ""  # a hash of the files and of how they are decoded, whatever is skipped beside
+    digests: Sequence[str] = ()  # a hash of each file's content
 
     @property
     def images(self) -> Tensor:
@@ -82,7 +83,12 @@ def read_pictures(listing: Listing, folder: Path, *, size: int, channels: int) -
                 path.unlink()  # of what the pictures were before, or of a crash
             found = decode(listing, folder / f"{place}-{key}.json", size=size, channels=channels)
     own_key = key_of(found.files, digests, size=size, channels=channels)
-    return replace(found, skipped=listing.skipped | found.skipped, key=own_key)
+    return replace(
+        found,
+        skipped=listing.skipped | found.skipped,
+        key=own_key,
+        digests=[digests[file.path] for file in found.files],
+    )
 
 
 def key_of(files: Sequence[File], digests: Mapping[str, str], *, size: int, channels: int) -> str:

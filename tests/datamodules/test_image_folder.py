@@ -322,6 +322,17 @@ def test_a_picture_that_goes_moves_few_others(pets: Path) -> None:
         (["Train/cat", "Test/cat"], "holds the folders Test, Train: parts are called train, val"),
         (["train/cat", "test/cat", "docs"], "holds the folders docs, test, train: parts are"),
         (["train/cat", "valid/cat"], "holds the folders train, valid: parts are called train"),
+        (["training/cat", "testing/cat"], "holds the folders testing, training: parts are called"),
+        (["val/cat", "test/cat"], "holds the folders test, val: parts are called train, val and"),
+        (["Train/cat"], "holds the folders Train: parts are called train, val and test"),
+        (
+            ["all/cat", "all/dog"],
+            "holds one folder, and that holds cat, dog and more, .* data=/.*all",
+        ),
+        (
+            ["train/cat", "train/dog", "test"],
+            "test holds pictures without a class, and other parts",
+        ),
     ],
 )
 def test_folders_that_are_nearly_parts_are_no_classes(
@@ -331,6 +342,43 @@ def test_folders_that_are_nearly_parts_are_no_classes(
         paint(tmp_path / "own" / folder / "1.png", 1)
     with pytest.raises(InputError, match=said):
         read(tmp_path / "own")
+
+
+def test_what_an_archive_of_a_mac_leaves_is_no_class(pets: Path) -> None:
+    (pets / "__MACOSX" / "cat").mkdir(parents=True)
+    (pets / "__MACOSX" / "cat" / "._00.png").write_bytes(b"no picture")
+    assert read(pets).class_names == ["cat", "dog"]
+
+
+def test_copies_of_a_picture_are_in_one_part(pets: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for i in range(20):
+        for copy in range(i):
+            paint(pets / "dog" / f"{i}_{copy}.png", 100 + i)
+    data = read(pets)
+    data.prepare()
+    assert not caplog.records
+    parts = [found[1] for found in shades(data).values()]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 20
+    assert min(map(len, parts)) == 2
+    for path in (pets / "cat").iterdir():
+        paint(path, 1)
+    with pytest.raises(InputError, match=r"the class cat .*\(1\): put at least 3 different ones"):
+        read(pets)
+
+
+def test_a_picture_in_two_classes_or_parts_is_named(
+    tmp_path: Path, pets: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paint(pets / "dog" / "stray.png", 3)
+    read(pets).prepare()
+    assert "1 pictures are in more than one class or part: keep one of each" in caplog.text
+    assert "as of cat/03.png and dog/stray.png" in caplog.text
+    caplog.clear()
+    for part, shade in {"train": (1, 2, 3), "test": (3, 4)}.items():
+        for each in shade:
+            paint(tmp_path / "x" / part / "cat" / f"{each}.png", each)
+    read(tmp_path / "x").prepare()
+    assert "as of train/cat/3.png and test/cat/3.png" in caplog.text
 
 
 def test_what_a_crash_left_does_not_stop_the_next_start(pets: Path) -> None:
