@@ -9,6 +9,7 @@ from typing import NamedTuple
 from src.errors import InputError
 
 PARTS = "train", "val", "test"
+NEARLY_PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 class File(NamedTuple):
@@ -43,6 +44,9 @@ def list_pictures(root: Path) -> Listing:
     parts = sorted(tops, key=PARTS.index) if "train" in tops and tops <= {*PARTS} else [""]
     if parts == [""]:
         require_no_near_parts(root, tops)
+        require_no_wrapper(root)
+    else:
+        require_classes_in_all(root, parts)
     for part in parts:
         list_part(listing, root / part, part=part)
     if parts != [""]:
@@ -53,10 +57,32 @@ def list_pictures(root: Path) -> Listing:
 def require_no_near_parts(root: Path, names: Set[str]) -> None:
     """Refuse folders that are nearly parts, and would be classes; a train beside planes is one."""
     lower = {name.lower() for name in names}
-    if "train" in lower and lower & {"val", "valid", "validation", "test"}:
+    near = lower & NEARLY_PARTS
+    if near and (near == lower or ("train" in near and len(near) > 1)):
         raise InputError(
             f"{root} holds the folders {', '.join(sorted(names))}: parts are called train, val and "
             "test, in lower case and with no other folder beside them; rename or move the others"
+        )
+
+
+def require_no_wrapper(root: Path) -> None:
+    """Refuse a lone folder around the folders of classes, which would be one class."""
+    folders = folders_in(root)
+    inner = folders_in(folders[0]) if len(folders) == 1 else []
+    if len(inner) > 1 and not any(path.is_file() for path in folders[0].iterdir()):
+        raise InputError(
+            f"{root} holds one folder, and that holds {inner[0].name}, {inner[1].name} and more, "
+            f"which would all be one class: type data={folders[0]}"
+        )
+
+
+def require_classes_in_all(root: Path, parts: Sequence[str]) -> None:
+    """Refuse parts with a folder for each class beside parts with none."""
+    without = [part for part in parts if not folders_in(root / part)]
+    if without and len(without) < len(parts):
+        raise InputError(
+            f"{root / without[0]} holds pictures without a class, and other parts a folder for "
+            "each class: sort these too, or move them elsewhere"
         )
 
 
@@ -86,7 +112,8 @@ def list_loose(listing: Listing, folder: Path) -> None:
 
 def folders_in(folder: Path) -> Sequence[Path]:
     """The folders in ``folder`` that are not hidden, in the order of their names."""
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    hidden = ".", "__MACOSX"  # which is what archives of a Mac hold beside their folders
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(hidden))
 
 
 def walk(folder: Path, listing: Listing, *, above: Sequence[str] = ()) -> Iterator[str]:
