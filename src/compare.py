@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 # What may differ between runs of one experiment: the seed, and where things are.
 PLACES = "run_dir", "work_dir", "data_dir"
 APART = "seed", "threads", *PLACES, "resume", "logger", "print_config", "search", "pruning"
+WHOLE = "data", "ckpt"  # paths that tell experiments apart, wherever they are
 
 
 @dataclass(frozen=True)
@@ -175,11 +176,15 @@ def experiment_of(folder: Path) -> str:
 def without_places(node: Any, places: tuple[str, ...]) -> Any:
     """Copy a configuration without what may differ, and with paths below ``places`` emptied."""
     if isinstance(node, Mapping):
-        rest = {key: value for key, value in node.items() if key not in APART}
-        return {key: without_places(value, places) for key, value in rest.items()}
+        return {
+            key: value if key in WHOLE else without_places(value, places)
+            for key, value in node.items()
+            if key not in APART
+        }
     if isinstance(node, list):
         return [without_places(item, places) for item in node]
-    return "" if isinstance(node, str) and node.startswith(places) else node
+    is_place = isinstance(node, str) and any(Path(node).is_relative_to(place) for place in places)
+    return "" if is_place else node
 
 
 def require_comparable(runs: Sequence[Run]) -> None:

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from src.callbacks.losses import DivergenceError, LossRecord
 from src.callbacks.quality import Quality, beside_real
+from src.class_names import listed
 from src.configuration.build import build_datamodule, build_model, build_trainer
 from src.configuration.check import sampling_options
 from src.configuration.command_line import typed
@@ -51,8 +52,7 @@ def train(cfg: DictConfig) -> float | None:
     """
     checkpoint, done = checkpoint_to_continue(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    model, datamodule, trainer = *build_model_and_data(cfg), build_trainer(cfg)
-    require_trainable(model, datamodule)
+    model, datamodule, trainer = *build_model_and_data(cfg, checkpoint), build_trainer(cfg)
     if not trainer.fast_dev_run:  # type: ignore[attr-defined]
         say_what_ends_early(cfg, trainer, done)
         claim(cfg, starts_from=checkpoint)
@@ -76,11 +76,16 @@ def train(cfg: DictConfig) -> float | None:
     return None if trainer.fast_dev_run else to_optimize(metrics, cfg.optimized_metric)  # type: ignore[attr-defined]
 
 
-def build_model_and_data(cfg: DictConfig) -> tuple[GenerativeModel, pl.LightningDataModule]:
-    """Build both, and tell the model what its classes are called."""
+def build_model_and_data(
+    cfg: DictConfig, checkpoint: Path | None
+) -> tuple[GenerativeModel, pl.LightningDataModule]:
+    """Build both for a run from ``checkpoint``, and tell the model what its classes are called."""
     model, datamodule = build_model(cfg), build_datamodule(cfg)
     if isinstance(datamodule, InMemoryDataModule):
         model.class_names = [*datamodule.dataset.class_names]
+    require_trainable(model, datamodule)
+    if checkpoint == Path(cfg.run_dir) / LAST:
+        require_known_classes(checkpoint, model)
     return model, datamodule
 
 
@@ -198,6 +203,17 @@ def checkpoint_to_continue(cfg: DictConfig) -> tuple[Path | None, Done | None]:
     require_same_model(checkpoint, model, path=path, sampling=sampling_options(model))
     require_same_batches(checkpoint, cfg, path=path)
     return path, done_before(checkpoint)
+
+
+def require_known_classes(path: Path, model: GenerativeModel) -> None:
+    """Refuse to resume with other classes, which would take the places of those learned."""
+    names = load_checkpoint(path).get("class_names", [*model.class_names])
+    if names != [*model.class_names]:
+        raise InputError(
+            f"{path} has learned the classes {listed(names)}, and the data have "
+            f"{listed(model.class_names)}: give the folders their former names, or type "
+            f"{command(ckpt=path)} with the data, for a new run that goes on from these weights"
+        )
 
 
 def require_same_batches(checkpoint: dict[str, Any], cfg: DictConfig, *, path: Path) -> None:

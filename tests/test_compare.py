@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from src.compare import best, compare, expanded, experiment_of, read_run, summary, table, values
+from src.compare import (
+    best,
+    compare,
+    expanded,
+    experiment_of,
+    read_run,
+    summary,
+    table,
+    values,
+    without_places,
+)
 from src.errors import InputError
 from src.metrics.panel import METRICS
 from tests.toys import Compose
@@ -167,3 +177,21 @@ def test_other_checkpoints_to_start_from_and_monitors_are_other_experiments(
         with (run / "config.yaml").open("a") as file:
             file.write(f"{line}\n")
     assert len({experiment_of(run) for run in runs}) == 3
+
+
+@pytest.mark.parametrize("name", ["data", "ckpt"])
+def test_folders_of_pictures_are_other_experiments_wherever_they_are(
+    tmp_path: Path, name: str
+) -> None:
+    runs = [make_run(tmp_path / each, seed=1, fid=1.0) for each in "abc"]
+    for run, place in zip(runs, ("here/cats", "here/dogs", "here/cats"), strict=True):
+        with (run / "config.yaml").open("a") as file:
+            file.write(f"work_dir: {tmp_path}/here\n{name}: {tmp_path}/{place}\n")
+            file.write(f"datamodule:\n  dataset:\n    data: {tmp_path}/{place}\n")
+    cats, dogs, also_cats = map(experiment_of, runs)
+    assert cats == also_cats != dogs
+
+
+def test_only_what_lies_below_a_place_is_one() -> None:
+    found = without_places({"a": "/x/run/1", "b": "/x/run2/1", "c": "/x/run"}, ("/x/run",))
+    assert found == {"a": "", "b": "/x/run2/1", "c": ""}

@@ -694,6 +694,15 @@ def test_going_on_with_other_classes_is_said(run: Path, caplog: pytest.LogCaptur
     assert "classes 0..9: they go on as a, b, c" in caplog.text
 
 
+def test_a_run_is_not_resumed_with_other_classes(run: Path, typed: Compose) -> None:
+    path = run / "checkpoints" / "last.ckpt"
+    torch.save(load_checkpoint(path) | {"class_names": list("abcdefghij")}, path)
+    cfg = typed(*TINY)
+    cfg.resume = str(run)
+    with pytest.raises(InputError, match=r"learned the classes a, b, .* and the data have 0\.\.9"):
+        train(cfg)
+
+
 def test_a_checkpoint_of_other_networks_is_refused(run: Path, typed: Compose) -> None:
     path = run / "checkpoints" / "last.ckpt"
     cfg = typed(*TINY, "model.latent_dim=64")

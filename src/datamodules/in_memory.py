@@ -93,6 +93,21 @@ class InMemoryDataModule(pl.LightningDataModule):
         self.test_set = InMemoryDataset(self.resize(official_test))
         self.is_set_up = True
 
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        """What Lightning puts into a checkpoint: which data were trained on."""
+        return {"trained_on": self.dataset.name}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Say so, where training goes on with other data."""
+        if (former := state_dict["trained_on"]) != self.dataset.name:
+            log.warning(
+                "the checkpoint was trained on %s, and goes on with %s: some of these test images "
+                "may have been trained on",
+                former, self.dataset.name,
+            )  # fmt: skip
+
     def divide(self, data: Labelled) -> tuple[Labelled, Labelled]:
         """Divide the official train set into train and val, in the data set's own order."""
         n_images, n_train = len(data.labels), self.train_val_test_split[0]

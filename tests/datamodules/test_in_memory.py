@@ -294,3 +294,11 @@ def test_a_batch_on_every_device_must_fit_into_train() -> None:
 def test_classes_without_a_training_image_are_named(caplog: pytest.LogCaptureFixture) -> None:
     build(says={"n_classes": 12})
     assert "no training image of numbered is of class 10, 11" in caplog.text
+
+
+def test_going_on_with_other_data_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    data = module()
+    data.load_state_dict(data.state_dict())
+    assert not caplog.messages
+    data.load_state_dict({"trained_on": "others"})
+    assert "trained on others, and goes on with numbered" in caplog.text
