@@ -21,7 +21,7 @@ from src.metrics.judges import (
     Judges,
     NoJudgesError,
     Opinion,
-    doubt_of_split,
+    doubt_of,
     load_judges,
 )
 from src.metrics.neighbours import Nearest
@@ -63,7 +63,8 @@ class ClassEvaluation(Evaluation):
 
     @override
     def doubt(self) -> str | None:
-        return doubt_of_split(self.judges, md5_of_data(self.real.train))
+        trained_on = md5_of_data(self.real.train)
+        return doubt_of(self.judges, trained_on=trained_on, flip=self.real.flip)
 
     @override
     def require_quick(self, n: int) -> None:

@@ -150,20 +150,29 @@ def require_fit(name: str, record: Record, *, n_classes: int, channels: int) -> 
         )
 
 
-def doubt_of_split(judges: Judges, md5: str) -> str | None:
-    """Why the judges may have learned today's validation images, if they may.
+def doubt_of(judges: Judges, *, trained_on: str, flip: bool) -> str | None:
+    """Why the judges may not be fair to today's data, if they may not.
 
-    ``md5`` is that of today's training part; any other split has another one.
+    Args:
+        judges: both.
+        trained_on: md5 of today's training part; any other split has another one.
+        flip: whether a mirror image is as likely as the image.
     """
-    strangers = [record.file for record in judges.records.values() if record.trained_on != md5]
-    if not strangers:
-        return None
-    return (
-        f"{' and '.join(strangers)}: not known to have learned from today's training part, but "
-        "from another split or image size, so that today's validation images may look too good to "
-        "it; for judges of this split type python run.py task=train_judge with the same datamodule "
-        "options"
-    )
+    found = judges.records.values()
+    if mirrored := [record.file for record in found if record.flip != flip]:
+        learned, today = ("without", "have") if flip else ("with", "have not")
+        return (
+            f"{' and '.join(mirrored)}: learned {learned} mirror images, which these data {today}; "
+            "for others type python run.py task=train_judge with the same datamodule options"
+        )
+    if strangers := [record.file for record in found if record.trained_on != trained_on]:
+        return (
+            f"{' and '.join(strangers)}: not known to have learned from today's training part, but "
+            "from another split or image size, so that today's validation images, or of a folder "
+            "its test images, may look too good to it; for judges of this split type python run.py "
+            "task=train_judge with the same datamodule options"
+        )
+    return None
 
 
 def read_records(folder: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from src.metrics.judges import (
     SHIPPED,
     NoJudgesError,
     Record,
+    doubt_of,
     load_judges,
     pack,
     read_records,
@@ -60,6 +62,18 @@ def test_judges_of_other_classes_are_refused(judged_data: Path) -> None:
         NoJudgesError, match="know 10 classes and 1 channels, these data have 4 and"
     ):
         load_judges("synthetic", n_classes=4, channels=1, data_dir=judged_data)
+
+
+def test_judges_of_other_mirror_images_or_another_split_are_doubted(judged_data: Path) -> None:
+    judges = load_judges("synthetic", n_classes=10, channels=1, data_dir=judged_data)
+    trained_on = judges.records["labels"].trained_on
+    assert doubt_of(judges, trained_on=trained_on, flip=False) is None
+    said = str(doubt_of(judges, trained_on=trained_on, flip=True))
+    assert "labels.safetensors: learned without mirror images, which these data have;" in said
+    assert "not known to have" in str(doubt_of(judges, trained_on="another", flip=False))
+    records = {role: replace(each, flip=True) for role, each in judges.records.items()}
+    said = str(doubt_of(replace(judges, records=records), trained_on=trained_on, flip=False))
+    assert "learned with mirror images, which these data have not;" in said
 
 
 def test_judges_read_as_the_rounded_network_does(judged_data: Path) -> None:
