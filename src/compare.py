@@ -183,8 +183,9 @@ def without_places(node: Any, places: tuple[str, ...]) -> Any:
         }
     if isinstance(node, list):
         return [without_places(item, places) for item in node]
-    is_place = isinstance(node, str) and any(Path(node).is_relative_to(place) for place in places)
-    return "" if is_place else node
+    if isinstance(node, str) and Path(node).is_absolute():
+        return "" if any(Path(node).is_relative_to(place) for place in places) else node
+    return node
 
 
 def require_comparable(runs: Sequence[Run]) -> None:

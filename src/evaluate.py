@@ -103,6 +103,8 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
     trained = checkpoint["hyper_parameters"]["model"]
     model.to(device)
     datamodule = data_of(cfg, model)
+    if (state := checkpoint.get(type(datamodule).__qualname__)) is not None:
+        datamodule.load_state_dict(state)  # which says if it was trained on other images
     evaluation = datamodule.evaluation(data_dir=Path(cfg.data_dir), device=device)
     labels = evaluation.labels(cfg.n)
     evaluation.require_full(labels, what=f"n={cfg.n}")

@@ -31,8 +31,8 @@ class StopOnSignal(Callback):
     USR1 and USR2 save, then do what they meant before, as Lightning and submitit then queue again.
 
     Lightning counts an epoch that max_steps or max_time cuts short as done. In a checkpoint it is
-    still open, so that a longer limit trains on the rest of it. And where max_steps is given, it
-    counts an epoch twice that was over when it was saved, and trains one less.
+    still open, so that a longer limit trains on the rest of it. Where max_steps is given, Lightning
+    also counts an epoch twice that was over when it was saved: here it is counted once.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -144,7 +144,9 @@ def count_once(trainer: pl.Trainer) -> None:
     Lightning takes every run with ``max_steps`` for one that resumes in the middle of an epoch.
     """
     loop = trainer.fit_loop
-    if loop.restarted_on_epoch_end:
+    epochs: Any = loop.epoch_progress.current
+    if loop.restarting and epochs.ready == epochs.started == epochs.processed:
         loop._restarting = loop.epoch_loop.restarting = False
         loop.update_restart_stage()
-        loop.epoch_progress.increment_completed()
+        if epochs.completed < epochs.processed:
+            loop.epoch_progress.increment_completed()

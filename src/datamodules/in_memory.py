@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from src.datamodules.batches import Batch, InMemoryDataset, ResumableLoader, Res
 from src.datamodules.data_set import DataSet
 from src.errors import InputError
 from src.images import Labelled, to_float
+from src.metrics.cache import md5_of_data
 from src.metrics.evaluation import Evaluation, RealData
 
 log = logging.getLogger(__name__)
@@ -93,19 +95,24 @@ class InMemoryDataModule(pl.LightningDataModule):
         self.test_set = InMemoryDataset(self.resize(official_test))
         self.is_set_up = True
 
+    @cached_property
+    def md5_of_train(self) -> str:
+        """Hash of the training part, after ``setup``."""
+        return md5_of_data(self.parts["train"])
+
     @override
     def state_dict(self) -> dict[str, Any]:
-        """What Lightning puts into a checkpoint: which data were trained on."""
-        return {"trained_on": self.dataset.name}
+        """What Lightning puts into a checkpoint: which images were trained on."""
+        return {"data": self.dataset.name, "trained_on": self.md5_of_train}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Say so, where training goes on with other data."""
-        if (former := state_dict["trained_on"]) != self.dataset.name:
+        """Say so, where a checkpoint was trained on other images than today's training part."""
+        if state_dict["trained_on"] != self.md5_of_train:
             log.warning(
-                "the checkpoint was trained on %s, and goes on with %s: some of these test images "
-                "may have been trained on",
-                former, self.dataset.name,
+                "the checkpoint was trained on other images, of %s, than today's training part of "
+                "%s: some of the validation and test images may be among them",
+                state_dict["data"], self.dataset.name,
             )  # fmt: skip
 
     def divide(self, data: Labelled) -> tuple[Labelled, Labelled]:

@@ -68,22 +68,28 @@ def require_no_near_parts(root: Path, names: Set[str]) -> None:
 def require_no_wrapper(root: Path) -> None:
     """Refuse a lone folder around the folders of classes, which would be one class."""
     folders = folders_in(root)
-    inner = folders_in(folders[0]) if len(folders) == 1 else []
-    if len(inner) > 1 and not any(path.is_file() for path in folders[0].iterdir()):
+    inner = [path.name for path in folders_in(folders[0])] if len(folders) == 1 else []
+    if (len(inner) > 1 or {*inner} & NEARLY_PARTS) and not has_files(folders[0]):
         raise InputError(
-            f"{root} holds one folder, and that holds {inner[0].name}, {inner[1].name} and more, "
-            f"which would all be one class: type data={folders[0]}"
+            f"{root} holds one folder, and that holds the folders {', '.join(inner[:3])}, which "
+            f"would all be one class: type data={folders[0]}, or put all pictures into one folder"
         )
 
 
 def require_classes_in_all(root: Path, parts: Sequence[str]) -> None:
     """Refuse parts with a folder for each class beside parts with none."""
-    without = [part for part in parts if not folders_in(root / part)]
-    if without and len(without) < len(parts):
+    sorted_in = [part for part in parts if folders_in(root / part)]
+    loose = [part for part in parts if part not in sorted_in and has_files(root / part)]
+    if sorted_in and loose:
         raise InputError(
-            f"{root / without[0]} holds pictures without a class, and other parts a folder for "
-            "each class: sort these too, or move them elsewhere"
+            f"{root / loose[0]} holds pictures without a class, and {sorted_in[0]} folders of "
+            "classes: put those into folders too, or move them elsewhere"
         )
+
+
+def has_files(folder: Path) -> bool:
+    """Whether files lie in ``folder`` that are not hidden."""
+    return any(path.is_file() and not path.name.startswith(".") for path in folder.iterdir())
 
 
 def list_part(listing: Listing, folder: Path, *, part: str) -> None:

@@ -154,7 +154,7 @@ def doubt_of(judges: Judges, *, trained_on: str, flip: bool) -> str | None:
     """Why the judges may not be fair to today's data, if they may not.
 
     Args:
-        judges: both.
+        judges: both judges of the data set.
         trained_on: md5 of today's training part; any other split has another one.
         flip: whether a mirror image is as likely as the image.
     """

@@ -72,7 +72,10 @@ def test_a_signal_in_the_last_batch_saves_what_it_says_it_did(tmp_path: Path) ->
     assert caught.value.code == 128 + signal.SIGTERM
     last = tmp_path / "checkpoints" / "last.ckpt"
     assert fit_numbers(ckpt=last, max_epochs=3) == []
-    assert fit_numbers(ckpt=last, max_epochs=4) == fit_numbers(max_epochs=4)[3 * NUMBERS_BATCHES :]
+    rest = fit_numbers(max_epochs=4)[3 * NUMBERS_BATCHES :]
+    assert fit_numbers(ckpt=last, max_epochs=4) == rest
+    limits = {"max_epochs": 4, "max_steps": 1000}
+    assert fit_numbers(StopOnSignal(tmp_path), ckpt=last, **limits) == rest
 
 
 @contextmanager

@@ -327,11 +327,11 @@ def test_a_picture_that_goes_moves_few_others(pets: Path) -> None:
         (["Train/cat"], "holds the folders Train: parts are called train, val and test"),
         (
             ["all/cat", "all/dog"],
-            "holds one folder, and that holds cat, dog and more, .* data=/.*all",
+            "that holds the folders cat, dog, .* data=/.*all",
         ),
         (
             ["train/cat", "train/dog", "test"],
-            "test holds pictures without a class, and other parts",
+            "test holds pictures without a class, and train folders",
         ),
     ],
 )
