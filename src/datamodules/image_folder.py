@@ -3,7 +3,7 @@
 import inspect
 import logging
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -139,7 +139,7 @@ class ImageFolder(DataSet):
             rows["train"] += chain(*mine)
         return {part: torch.tensor(self.in_random_order(rows[part])) for part in PARTS}
 
-    def in_random_order(self, rows: Iterable[int]) -> list[int]:
+    def in_random_order(self, rows: list[int]) -> list[int]:
         """Rows in the order of a hash of their contents and the seed, whatever others there are."""
         return sorted(rows, key=lambda row: short_hash(self.seed, self.pictures.digests[row]))
 

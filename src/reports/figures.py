@@ -35,7 +35,7 @@ def draw_findings(found: Findings, file: BinaryIO, *, title: str) -> None:
 
 @draw_findings.register
 def _(found: ClassFindings, file: BinaryIO, *, title: str) -> None:
-    names = [*map(literal, found.class_names)]
+    names = found.class_names
     draw_evaluation(
         file, found.fake, found.train, found.nearest, found.rows, names=names, title=title
     )
@@ -61,7 +61,7 @@ def draw_evaluation(
     ``found`` names, among the images ``train``, the nearest to the first generated ones; ``names``
     are those of the classes.
     """
-    n_classes = len(names)
+    n_classes, names = len(names), [*map(literal, names)]
     figure = Figure(figsize=(17, 13), layout="constrained")
     figure.suptitle(literal(title))
     halves = figure.add_gridspec(2, 1)

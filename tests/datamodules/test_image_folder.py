@@ -329,6 +329,7 @@ def test_a_picture_that_goes_moves_few_others(pets: Path) -> None:
             ["all/cat", "all/dog"],
             "that holds the folders cat, dog, .* data=/.*all",
         ),
+        (["all/train/cat"], "that holds the folders train, which would all be one class: type"),
         (
             ["train/cat", "train/dog", "test"],
             "test holds pictures without a class, and train folders",
