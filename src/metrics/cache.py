@@ -57,6 +57,7 @@ def code_version() -> str:
 
 def md5_of_data(data: Labelled) -> str:
     """Hash of a part's pixels and labels as they are used, after any resizing."""
-    digest = hashlib.md5(data.images.numpy().tobytes(), usedforsecurity=False)
-    digest.update(data.labels.numpy().tobytes())
+    # Without a copy, for the pixels may be gigabytes.
+    digest = hashlib.md5(data.images.contiguous().numpy(), usedforsecurity=False)
+    digest.update(data.labels.contiguous().numpy())
     return digest.hexdigest()
