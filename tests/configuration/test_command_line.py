@@ -444,7 +444,7 @@ def test_a_missing_option_in_a_list_is_named_with_the_nearest_and_all() -> None:
         composed(translate(["model/penalties=[r1,r3]"]))
     said = sentence(caught.value)
     assert said.startswith("there is no model/penalties=r3: did you mean r")
-    assert said.endswith("none, r1, r1_r2, r2, wgan_gp")
+    assert said.endswith("none, r1, r1_r2, r2, strong_r1_r2, wgan_gp")
 
 
 def test_an_error_of_the_system_names_file_reason_and_what_to_type(tmp_path: Path) -> None:
