@@ -58,6 +58,6 @@ def code_version() -> str:
 def md5_of_data(data: Labelled) -> str:
     """Hash of a part's pixels and labels as they are used, after any resizing."""
     # Without a copy, for the pixels may be gigabytes.
-    digest = hashlib.md5(data.images.contiguous().numpy(), usedforsecurity=False)
-    digest.update(data.labels.contiguous().numpy())
+    digest = hashlib.md5(data.images.contiguous().numpy().data, usedforsecurity=False)
+    digest.update(data.labels.contiguous().numpy().data)
     return digest.hexdigest()
