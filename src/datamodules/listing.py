@@ -97,6 +97,7 @@ def list_part(listing: Listing, folder: Path, *, part: str) -> None:
     classes = folders_in(folder)
     for home in classes or [folder]:
         label = home.name if classes else listing.root.name
+        require_unicode(label, home)
         found = [File(path, part, label) for path in walk(home, listing)]
         if not found:
             raise InputError(
@@ -106,6 +107,19 @@ def list_part(listing: Listing, folder: Path, *, part: str) -> None:
         listing.files += found
     if classes:
         list_loose(listing, folder)
+
+
+def require_unicode(label: str, home: Path) -> None:
+    """Refuse a class whose name no report can show, such as one of an old archive in Latin-1."""
+    if printable(label) != label:
+        raise InputError(
+            f"{printable(str(home))} names a class, and its name is not UTF-8: rename the folder"
+        )
+
+
+def printable(name: str) -> str:
+    """A file's name, with what is not UTF-8 in it escaped."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def list_loose(listing: Listing, folder: Path) -> None:

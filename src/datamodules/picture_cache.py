@@ -20,7 +20,7 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
-from src.datamodules.listing import File, Listing
+from src.datamodules.listing import File, Listing, printable
 from src.datamodules.pictures import PictureError, read_picture
 from src.errors import InputError
 from src.files import locked, write_atomically
@@ -57,7 +57,7 @@ class Pictures:
         kinds = Counter(self.skipped.values())
         said = []
         for why, n in kinds.most_common():
-            names = [name for name, reason in self.skipped.items() if reason == why]
+            names = [printable(name) for name, reason in self.skipped.items() if reason == why]
             said.append(f"{n} {why} ({', '.join(names[:3])}{', ...' if n > 3 else ''})")
         return f"{len(self.skipped)} files are skipped: {'; '.join(said)}"
 

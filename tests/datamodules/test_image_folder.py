@@ -231,6 +231,7 @@ def test_bad_files_are_skipped_in_one_line(pets: Path, caplog: pytest.LogCapture
     for name, content in {
         "cat/empty.png": b"", "cat/page.png": b"<html>", "dog/page.jpg": b"<html>",
         "dog/cut.png": whole[:5_000], "dog/.DS_Store": b"x", "notes.txt": b"x",
+        "dog/caf\udce9.png": b"<html>",
     }.items():  # fmt: skip
         (pets / name).write_bytes(content)
     for _ in range(2):  # decoded, then from the cache
@@ -245,7 +246,8 @@ def test_bad_files_are_skipped_in_one_line(pets: Path, caplog: pytest.LogCapture
             "3 x 4 x 4",
             str(data.pictures.path),
         )
-        assert_says(second, "6 files are skipped: 2 not an image (cat/page.png, dog/page.jpg)")
+        names = r"cat/page.png, dog/caf\udce9.png, dog/page.jpg"
+        assert_says(second, f"7 files are skipped: 3 not an image ({names})")
         assert_says(
             second, "1 empty (cat/empty.png)", "1 hidden", "in no class's folder (notes.txt)"
         )

@@ -72,6 +72,12 @@ def test_links_to_other_places_are_followed(tmp_path: Path) -> None:
     assert [file.path for file in list_pictures(root).files] == ["cat/b.png", "dog/a.png"]
 
 
+def test_a_class_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    make(tmp_path, "caf\udce9/a.png", "dog/b.png")
+    with pytest.raises(InputError, match=r"caf\\udce9 names a class, .*: rename the folder"):
+        list_pictures(tmp_path)
+
+
 def test_an_empty_class_is_refused(tmp_path: Path) -> None:
     make(tmp_path, "cat/a.png", "dog/.DS_Store")
     with pytest.raises(InputError, match=r"dog holds no picture: put some there, or remove"):
