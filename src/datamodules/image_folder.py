@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from src.class_names import folder_of
 from src.datamodules.data_set import DataSet
-from src.datamodules.listing import PARTS, Listing, list_pictures
+from src.datamodules.listing import PARTS, Listing, list_pictures, printable
 from src.datamodules.picture_cache import read_pictures, short_hash
 from src.datamodules.verified import folder_errors
 from src.errors import InputError
@@ -154,7 +154,7 @@ class ImageFolder(DataSet):
         if repeated := [[*found.values()] for found in places.values() if len(found) > 1]:
             log.warning(
                 "%s: %s pictures are in more than one class or part: keep one of each, as of %s",
-                self.root, f"{len(repeated):,}", " and ".join(repeated[0]),
+                self.root, f"{len(repeated):,}", " and ".join(map(printable, repeated[0])),
             )  # fmt: skip
 
     def require_pictures(self) -> None:

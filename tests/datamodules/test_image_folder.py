@@ -384,6 +384,14 @@ def test_a_picture_in_two_classes_or_parts_is_named(
     assert "as of train/cat/3.png and test/cat/3.png" in caplog.text
 
 
+def test_a_repeated_picture_whose_name_is_not_utf8_is_named(
+    pets: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paint(pets / "dog" / "stray\udce9.png", 3)
+    read(pets).prepare()
+    assert r"as of cat/03.png and dog/stray\udce9.png" in caplog.text
+
+
 def test_what_a_crash_left_does_not_stop_the_next_start(pets: Path) -> None:
     data = read(pets)
     path = data.pictures.path
